@@ -1,0 +1,65 @@
+"""What the house asks of a network: a denoiser, and one with a closed-form answer."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """What an engine is, for logs, the step's record and the metric `engine_info`."""
+
+    backend: str
+    precision: str
+    device: str
+    version: str
+    batch: int  #: tiles in one call that pay off; 1 on a CPU, where batching gains nothing
+
+
+class Denoiser(Protocol):
+    """A callable network with its preconditioning: noisy residual in, clean residual out."""
+
+    @property
+    def spec(self) -> EngineSpec:
+        """What this engine is."""
+        ...
+
+    def denoise(
+        self, x: Array, sigma: Array, condition: Array, labels: Array | None = None
+    ) -> Array:
+        """Return the clean residual D(x, sigma; condition), (B, C, H, W) float32.
+
+        x: (B, C, H, W). sigma: (B,), above 0, may differ from tile to tile.
+        condition: (B, K, H, W). labels: (B, L), or None for a network without labels.
+        Raises EngineError when the runtime fails.
+        """
+        ...
+
+
+class GaussianDenoiser:
+    """The exact denoiser of a residual that is N(mean, deviation^2) at every point.
+
+    D(x, s) = (deviation^2 x + s^2 mean) / (deviation^2 + s^2)
+    Source: Karras et al. 2022, equation 57 for a single Gaussian (https://arxiv.org/abs/2206.00364).
+    """
+
+    def __init__(self, mean: float = 0.0, deviation: float = 1.0) -> None:
+        self._mean = mean
+        self._variance = deviation**2
+
+    @property
+    def spec(self) -> EngineSpec:
+        """The closed form has no runtime; it calls itself `gaussian`."""
+        return EngineSpec("gaussian", "f32", "cpu", "1", batch=1)
+
+    def denoise(
+        self, x: Array, sigma: Array, condition: Array, labels: Array | None = None
+    ) -> Array:
+        """Return the posterior mean given `x`; condition and labels play no part."""
+        s2 = np.square(sigma, dtype=np.float32).reshape(-1, 1, 1, 1)
+        shrunk = np.float32(self._variance) * x + s2 * np.float32(self._mean)
+        return np.asarray(shrunk / (np.float32(self._variance) + s2), dtype=np.float32)

@@ -1,0 +1,181 @@
+"""The words of the house as values: grids, keys, fields, steps, and why a message is refused."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular latitude-longitude grid; rows run north to south, columns west to east.
+
+    north, west: the first point, degrees. spacing_lat, spacing_lon: degrees, positive.
+    """
+
+    north: float
+    west: float
+    spacing_lat: float
+    spacing_lon: float
+    rows: int
+    columns: int
+
+    @cached_property
+    def latitudes(self) -> NDArray[np.float64]:
+        """(rows,) degrees, falling."""
+        return np.round(self.north - self.spacing_lat * np.arange(self.rows), 9)
+
+    @cached_property
+    def longitudes(self) -> NDArray[np.float64]:
+        """(columns,) degrees, rising from `west`, not wrapped."""
+        return np.round(self.west + self.spacing_lon * np.arange(self.columns), 9)
+
+    @property
+    def is_periodic(self) -> bool:
+        """Whether the columns go all the way round."""
+        return abs(self.columns * self.spacing_lon - 360.0) < 1e-6
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns), the shape of a field's values."""
+        return self.rows, self.columns
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Origin:
+    """Where a message came from: a record, and the message's index in it."""
+
+    topic: str
+    partition: int
+    offset: int
+    message: int = 0
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RunKey:
+    """A forecast of one source issued at one reference time, one member of it.
+
+    What the GRIB does not know is "-"; no `number` is member 0.
+    `again` is the name given to a repeat on purpose, "" for the first time.
+    """
+
+    centre: str
+    source: str
+    expver: str
+    reference_time: datetime
+    member: int
+    again: str = ""
+
+    @property
+    def text(self) -> str:
+        """The record key: centre/source/expver/YYYYMMDDHHMM/member."""
+        time = self.reference_time.astimezone(UTC).strftime("%Y%m%d%H%M")
+        return f"{self.centre}/{self.source}/{self.expver}/{time}/{self.member}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StepKey:
+    """One lead time of a run: what is assembled, downscaled and published as a whole."""
+
+    run: RunKey
+    minutes: int
+
+    @property
+    def text(self) -> str:
+        """The record key: the run's, a slash and the step (`6`, or `30m` below an hour's grain)."""
+        return f"{self.run.text}/{step_text(self.minutes)}"
+
+    @property
+    def hours(self) -> float:
+        """Lead time in hours."""
+        return self.minutes / 60
+
+
+def step_text(minutes: int) -> str:
+    """Name a lead time as keys do: whole hours as a number, anything else in minutes with an m."""
+    return f"{minutes // 60}" if minutes % 60 == 0 else f"{minutes}m"
+
+
+class Reason(StrEnum):
+    """Why a message is dead-lettered; the closed list that metrics and headers use."""
+
+    EMPTY = "empty"
+    NOT_GRIB = "not_grib"
+    TRUNCATED = "truncated"
+    TOO_LARGE = "too_large"
+    UNDECODABLE = "undecodable"
+    WORKER_DIED = "worker_died"
+    WORKER_HUNG = "worker_hung"
+    UNSUPPORTED_GRID = "unsupported_grid"
+    COARSER_THAN_BUNDLE = "coarser_than_bundle"
+    OUTSIDE_AREA = "outside_area"
+    GRID_RELATIVE_WIND = "grid_relative_wind"
+    MISSING_VALUES = "missing_values"
+    OUT_OF_RANGE = "out_of_range"
+    GRID_MISMATCH = "grid_mismatch"
+    SPLIT = "split"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Field:
+    """A decoded message that the bundle wants, already on the bundle's grids.
+
+    coarse: (h, w) float32, after the bundle's coarse operator, in the bundle's units.
+    interpolated: (H, W) float32, `coarse` on the fine grid.
+    crossed: what this component of a grid-relative wind adds to its partner on the fine grid,
+      (H, W); None for every other field. `crossed_coarse`: the same, (h, w).
+    grid: the input grid in words, equal for fields that may join one step.
+    message: the encoded GRIB message; the template of what is made from it.
+    """
+
+    key: StepKey
+    parameter: str
+    grid: str
+    coarse: Array
+    interpolated: Array
+    message: bytes
+    digest: bytes
+    crossed: Array | None = None
+    crossed_coarse: Array | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A message that cannot be used: dead-lettered with `reason` and `text`."""
+
+    reason: Reason
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unwanted:
+    """A sound message that nobody asked for: counted, not dead-lettered.
+
+    why: `source` (no source matches), `parameter` (not in the bundle), `step`, `old`.
+    """
+
+    why: str
+
+
+Decoded = Field | Rejected | Unwanted
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """All fields of one step, in the bundle's order, ready to be downscaled."""
+
+    key: StepKey
+    fields: tuple[Field, ...]
+    origins: tuple[Origin, ...]
+    newest_record_time: datetime
+    completed_at: datetime
+
+    @property
+    def size_bytes(self) -> int:
+        """What the step holds in memory."""
+        return sum(f.coarse.nbytes + f.interpolated.nbytes + len(f.message) for f in self.fields)
