@@ -1,0 +1,81 @@
+# Two virtual environments, each made once for its lock: .venv-demo runs, .venv develops.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+DEV := .venv/bin
+DEMO := .venv-demo/bin
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-input
+# What an environment was made from is part of its stamp's name: another lock, another stamp.
+DEV_STAMP := .venv/.made-from-$(shell cat requirements/dev.txt pyproject.toml | cksum | cut -d' ' -f1)
+DEMO_STAMP := .venv-demo/.made-from-$(shell cat requirements/run.txt pyproject.toml | cksum | cut -d' ' -f1)
+
+# $(call make-venv,FOLDER,LOCK,STAMP): only packages whose hashes the lock knows, then the project.
+define make-venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "$$($(PYTHON) --version) found, Python 3.11 or newer wanted: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "$(PYTHON) cannot make virtual environments: on Debian, apt-get install python3-venv" >&2; exit 2; }
+	@echo "making $(1) from $(2)"
+	@rm -rf $(1)
+	@$(PYTHON) -m venv $(1)
+	@$(1)/bin/python $(PIP_INSTALL) --require-hashes -r $(2)
+	@$(1)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --no-index --editable .
+	@touch $(3)
+endef
+
+.PHONY: help
+help: ## Say what can be made (this)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(DEMO_STAMP):
+	$(call make-venv,.venv-demo,requirements/run.txt,$@)
+
+$(DEV_STAMP):
+	$(call make-venv,.venv,requirements/dev.txt,$@)
+
+.PHONY: install
+install: $(DEV_STAMP) ## Make the environment of a developer, torch included (5 GB)
+
+.PHONY: demo
+demo: $(DEMO_STAMP) ## See it work: a synthetic forecast through the whole daemon, into demo-output/
+	@$(DEMO)/downscaled demo --output demo-output
+
+.PHONY: test
+test: lint ## Check the style, then run every test
+	@$(DEV)/python -m pytest $(PYTEST)
+
+.PHONY: lint
+lint: $(DEV_STAMP) ## ruff, mypy --strict, and import-linter for the floors
+	@$(DEV)/ruff check .
+	@$(DEV)/ruff format --check --quiet . || { echo "run: make format" >&2; exit 1; }
+	@$(DEV)/mypy
+	@$(DEV)/lint-imports --no-cache --config .importlinter | tail -n 20
+
+.PHONY: format
+format: $(DEV_STAMP) ## Put the code into its one format
+	@$(DEV)/ruff check --fix --quiet . ; $(DEV)/ruff format --quiet .
+
+.PHONY: bench
+bench: $(DEV_STAMP) ## Measure speed and memory; the figures go to tests/benchmarks/RESULTS.md
+	@$(DEV)/python -m tests.benchmarks
+
+.PHONY: kafka
+kafka: ## Start a local Apache Kafka on localhost:9092, from its Maven jars
+	@bash deployment/kafka/start
+
+.PHONY: kafka-stop
+kafka-stop: ## Stop it
+	@bash deployment/kafka/stop
+
+.PHONY: lock
+lock: $(DEV_STAMP) ## Resolve the dependencies anew, for Python 3.11 to 3.13
+	@UV=$(DEV)/uv bash requirements/lock
+
+.PHONY: clean
+clean: ## Remove what was made, the environments too
+	@rm -rf .venv .venv-demo build dist *.egg-info demo-output .mypy_cache .ruff_cache .hypothesis
+	@find engines monitoring streamer tests -name __pycache__ -type d -prune -exec rm -rf {} +

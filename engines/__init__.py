@@ -1,0 +1,1 @@
+"""The machine room: arrays in, arrays out; knows no weather."""

@@ -1,0 +1,1 @@
+"""One file a runtime; each is the only door to its library."""

@@ -1,0 +1,1 @@
+"""The meter cupboard: every metric declared once, and the probes that show them."""

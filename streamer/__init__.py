@@ -1,0 +1,1 @@
+"""The house: weather and Kafka, floor by floor."""

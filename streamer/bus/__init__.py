@@ -1,0 +1,1 @@
+"""The bus: what it carries, and its two implementations."""

@@ -1,0 +1,1 @@
+"""From a step to its fine fields: condition, tiles, workload, products."""

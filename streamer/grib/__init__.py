@@ -1,0 +1,1 @@
+"""GRIB in and out: the doors to ecCodes and MIR stand here."""

@@ -1,0 +1,1 @@
+"""Reading results: scores and pictures."""

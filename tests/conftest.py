@@ -1,0 +1,51 @@
+"""What all tests share: real data, tools, and how a missing part is told."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+#: Where a tool comes from, told when it is missing.
+PACKAGES = {
+    "cdo": "Debian package cdo",
+    "grib_ls": "Debian package libeccodes-tools",
+    "java": "Debian package default-jre-headless",
+    "kcat": "Debian package kcat",
+    "mvn": "Debian package maven",
+}
+
+
+def skip_at_a_desk(reason: str) -> None:
+    """Skip the test with `reason`; fail it where CI is set, which promises every part."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{reason}, and CI must have it", pytrace=False)
+    pytest.skip(reason)
+
+
+def require_tool(name: str) -> str:
+    """Return the path of a program; without it the test skips at a desk and fails in CI."""
+    found = shutil.which(name)
+    if found is None:
+        skip_at_a_desk(f"{name} is not installed ({PACKAGES.get(name, 'not on the PATH')})")
+    return str(found)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout that is tested."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real GRIB and NetCDF, beside the checkout or where DOWNSCALED_SHARED_DATA says."""
+    named = os.environ.get("DOWNSCALED_SHARED_DATA")
+    folder = Path(named) if named else REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(
+            f"no real data: {folder} is not a folder (DOWNSCALED_SHARED_DATA names another)"
+        )
+    return folder
