@@ -1,0 +1,30 @@
+"""What surrounds a network so that it sees and gives numbers of order one at every noise level."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Coefficients(NamedTuple):
+    """The four factors of D(x, s) = c_skip x + c_out F(c_in x, c_noise), one a sigma."""
+
+    c_skip: NDArray[np.float32]
+    c_out: NDArray[np.float32]
+    c_in: NDArray[np.float32]
+    c_noise: NDArray[np.float32]
+
+
+def edm(sigma: NDArray[np.floating], sigma_data: float) -> Coefficients:
+    """Return the factors of EDM for each `sigma`, (B,) above 0, computed in double precision.
+
+    Source: Karras et al. 2022, table 1 (https://arxiv.org/abs/2206.00364).
+    """
+    s = np.asarray(sigma, dtype=np.float64)
+    total = s**2 + sigma_data**2
+    return Coefficients(
+        c_skip=(sigma_data**2 / total).astype(np.float32),
+        c_out=(s * sigma_data / np.sqrt(total)).astype(np.float32),
+        c_in=(1.0 / np.sqrt(total)).astype(np.float32),
+        c_noise=(np.log(s) / 4.0).astype(np.float32),
+    )

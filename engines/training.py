@@ -1,0 +1,280 @@
+"""Fit a denoiser to arrays of pairs: the EDM loss on random tiles, Adam, an averaged network.
+
+Knows no weather: residuals and conditions arrive as arrays, rows and columns as indices. Every
+step draws from its own generator, keyed by seed and step, so a run that was interrupted and
+resumed sees the tiles it would have seen.
+
+Source: Karras et al. 2022, section 5 and appendix B.6 (https://arxiv.org/abs/2206.00364).
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from engines.errors import UsageError
+from engines.networks import NetworkSettings, build
+from engines.precondition import Preconditioning
+
+Array = NDArray[np.float32]
+HELD_BACK_TILES = 32
+CLIP = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """What a network learns from: N states of residual and condition, and what does not change.
+
+    residual: (N, C, H, W), of deviation sigma_data. condition: (N, K, H, W). constants:
+    (M, H, W), after the condition in the network's input. row_weights: (H,), what a row counts in
+    the loss. periodic: whether the columns go all the way round, so that tiles may wrap.
+    """
+
+    residual: Array
+    condition: Array
+    constants: Array
+    row_weights: Array
+    periodic: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """How to fit; the defaults made the bundle that ships.
+
+    tile: (height, width) of the training tiles, smaller than the engine's so that a step is cheap.
+    noise: mean and deviation of ln sigma. average: the averaging's longest memory is
+    1 / (1 - average) steps. report_every: steps between looks at the held-back pairs.
+    """
+
+    steps: int = 4000
+    batch: int = 8
+    tile: tuple[int, int] = (64, 72)
+    seed: int = 1
+    learning_rate: float = 1e-3
+    warmup: int = 100
+    average: float = 0.998
+    noise: tuple[float, float] = (-0.8, 1.2)
+    report_every: int = 100
+    checkpoint_every_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a fit stands: losses are means since the last report, in units of 1 at the start."""
+
+    step: int
+    steps: int
+    loss: float
+    held_back_loss: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Tiles for one step: clean (B, C, h, w), noisy the same, the condition, sigma and weights."""
+
+    clean: Array
+    noise: Array
+    condition: Array
+    sigma: Array
+    weights: Array
+
+
+def draw_batch(
+    pairs: Pairs, settings: TrainingSettings, size: int, rng: np.random.Generator
+) -> Batch:
+    """Return `size` random tiles with their noise and levels.
+
+    First rows are drawn a little beyond both edges and moved inside, so that the edge itself,
+    where the network sees its own zero padding, is met more often than once in H tiles.
+    """
+    states, channels, rows, columns = pairs.residual.shape
+    height, width = settings.tile
+    spare = height // 8
+    state = rng.integers(states, size=size)
+    top = np.clip(rng.integers(-spare, rows - height + spare + 1, size=size), 0, rows - height)
+    last = columns if pairs.periodic else columns - width + 1
+    left = rng.integers(last, size=size)
+    mean, deviation = settings.noise
+    sigma = np.exp(mean + deviation * rng.standard_normal(size)).astype(np.float32)
+    clean = np.empty((size, channels, height, width), np.float32)
+    given = pairs.condition.shape[1]
+    condition = np.empty((size, given + len(pairs.constants), height, width), np.float32)
+    weights = np.empty((size, 1, height, 1), np.float32)
+    for i in range(size):
+        down = slice(top[i], top[i] + height)
+        across = (left[i] + np.arange(width)) % columns
+        clean[i] = pairs.residual[state[i], :, down][..., across]
+        condition[i, :given] = pairs.condition[state[i], :, down][..., across]
+        condition[i, given:] = pairs.constants[:, down][..., across]
+        weights[i, 0, :, 0] = pairs.row_weights[down]
+    noise = rng.standard_normal(clean.shape, dtype=np.float32)
+    return Batch(clean, noise, condition, sigma, weights)
+
+
+def batch_loss(network: nn.Module, batch: Batch, preconditioning: Preconditioning) -> Tensor:
+    """Return the weighted EDM loss, 1 for a network that predicts nothing.
+
+    |D - clean|^2 / c_out^2 is the squared error of the raw network against its own target,
+    (clean - c_skip x) / c_out, which has unit variance at every level.
+    """
+    scalings = preconditioning.coefficients(batch.sigma)
+    x = batch.clean + batch.sigma[:, None, None, None] * batch.noise
+    joined = np.concatenate([x, batch.condition], axis=1) * scalings.c_in[:, None, None, None]
+    target = (batch.clean - scalings.c_skip[:, None, None, None] * x) / (
+        scalings.c_out[:, None, None, None]
+    )
+    inputs = torch.from_numpy(joined).to(memory_format=torch.channels_last)
+    raw = network(inputs, torch.from_numpy(scalings.c_noise), None)
+    weights = torch.from_numpy(batch.weights)
+    error = (raw - torch.from_numpy(target)).square() * weights
+    loss: Tensor = error.mean() / weights.mean()
+    return loss
+
+
+def fit(
+    pairs: Pairs,
+    held_back: Pairs,
+    network_settings: NetworkSettings,
+    settings: TrainingSettings,
+    preconditioning: Preconditioning,
+    checkpoint: Path,
+    report: Callable[[Progress], None],
+) -> tuple[nn.Module, list[Progress]]:
+    """Return the averaged network and the course of its fit.
+
+    Continues from `checkpoint` if it exists and was made with the same settings, else raises
+    UsageError naming the difference. Same seed and number of threads: the same weights, nearly
+    (float32 sums of several threads may differ in order).
+    """
+    torch.manual_seed(settings.seed)
+    network = build(network_settings).to(memory_format=torch.channels_last)
+    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    optimiser = torch.optim.Adam(network.parameters(), settings.learning_rate, betas=(0.9, 0.99))
+    state = _State(network, optimiser, average, asdict(network_settings) | asdict(settings))
+    state.restore(checkpoint)
+    fixed = draw_batch(held_back, settings, HELD_BACK_TILES, np.random.default_rng(settings.seed))
+    saved = started = time.monotonic()
+    losses: list[float] = []
+    for step in range(state.step, settings.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = settings.learning_rate * rate(step, settings)
+        batch = draw_batch(
+            pairs, settings, settings.batch, np.random.default_rng([settings.seed, step])
+        )
+        losses.append(_update(network, optimiser, batch, preconditioning))
+        state.step = step + 1
+        _blend(average, network, min(settings.average, (1 + step) / (10 + step)))
+        if state.step % settings.report_every == 0 or state.step == settings.steps:
+            held = _held_back_loss(network_settings, average, fixed, preconditioning)
+            seconds = state.seconds + time.monotonic() - started
+            mean = float(np.mean(losses))
+            state.history.append(Progress(state.step, settings.steps, mean, held, seconds))
+            losses.clear()
+            report(state.history[-1])
+        if time.monotonic() - saved > settings.checkpoint_every_s or state.step == settings.steps:
+            saved = time.monotonic()
+            state.save(checkpoint, state.seconds + saved - started)
+    network.load_state_dict(average)
+    return network.eval(), state.history
+
+
+def rate(step: int, settings: TrainingSettings) -> float:
+    """Return the learning rate at `step` as a share of its peak: a warm-up, then a cosine to 0."""
+    if step < settings.warmup:
+        return (step + 1) / settings.warmup
+    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+class _State:
+    """What a checkpoint holds: enough to continue as if never interrupted."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        average: dict[str, Tensor],
+        settings: Mapping[str, Any],
+    ) -> None:
+        self._network, self._optimiser, self._average = network, optimiser, average
+        self._settings = {name: _plain(value) for name, value in settings.items()}
+        self.step = 0
+        self.seconds = 0.0
+        self.history: list[Progress] = []
+
+    def restore(self, path: Path) -> None:
+        if not path.exists():
+            return
+        held = torch.load(path, weights_only=True)
+        for name, value in self._settings.items():
+            if held["settings"].get(name) != value:
+                found = held["settings"].get(name)
+                raise UsageError(
+                    f"{path} was made with {name} {found}, this run wants {value}; "
+                    "remove it to start afresh"
+                )
+        self._network.load_state_dict(held["network"])
+        self._optimiser.load_state_dict(held["optimiser"])
+        for name, value in held["average"].items():
+            self._average[name].copy_(value)
+        self.step, self.seconds = held["step"], held["seconds"]
+        self.history = [Progress(**entry) for entry in held["history"]]
+
+    def save(self, path: Path, seconds: float) -> None:
+        held = {
+            "settings": self._settings,
+            "network": self._network.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "average": self._average,
+            "step": self.step,
+            "seconds": seconds,
+            "history": [asdict(entry) for entry in self.history],
+        }
+        # A crash while writing must not cost the checkpoint before it.
+        beside = path.with_suffix(".new")
+        torch.save(held, beside)
+        beside.replace(path)
+
+
+def _update(
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    batch: Batch,
+    preconditioning: Preconditioning,
+) -> float:
+    optimiser.zero_grad(set_to_none=True)
+    loss = batch_loss(network, batch, preconditioning)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(network.parameters(), CLIP)
+    optimiser.step()
+    return float(loss.detach())
+
+
+@torch.no_grad()
+def _blend(average: dict[str, Tensor], network: nn.Module, keep: float) -> None:
+    for name, value in network.state_dict().items():
+        average[name].lerp_(value, 1.0 - keep)
+
+
+@torch.no_grad()
+def _held_back_loss(
+    settings: NetworkSettings,
+    average: dict[str, Tensor],
+    fixed: Batch,
+    preconditioning: Preconditioning,
+) -> float:
+    network = build(settings).to(memory_format=torch.channels_last)
+    network.load_state_dict(average)
+    return float(batch_loss(network.eval(), fixed, preconditioning))
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
