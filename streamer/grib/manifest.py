@@ -1,0 +1,265 @@
+"""The GRIB part of a bundle's manifest: grids, operators, and which messages are its parameters.
+
+The machine room carries this part unread; here it gets its meaning.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engines.errors import BundleError
+from streamer.domain import Grid
+
+Key = int | float | str
+
+_GRID_KEYS = ("north", "west", "spacing_lat", "spacing_lon", "rows", "columns")
+#: MIR's cubic stencil reaches over the poles and the date line, so it knows no limited area.
+_GLOBAL_ONLY = ("structured-bicubic", "structured-biquasicubic")
+
+
+@dataclass(frozen=True, slots=True)
+class Coarse:
+    """The coarse grid, and MIR's name of the operator that takes finer fields to it."""
+
+    grid: Grid
+    interpolation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One way a parameter is named in GRIB; `factor` takes its units to the bundle's.
+
+    keys: further GRIB keys that must be equal, such as a vertical level, in the manifest's order.
+    """
+
+    param_id: int
+    factor: float = 1.0
+    keys: tuple[tuple[str, Key], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """A component (`u` or `v`) of a horizontal vector whose other component is `partner`."""
+
+    partner: str
+    component: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A channel as GRIB knows it.
+
+    low, high: sound values in `units`; outside them a message is refused.
+    fill_missing: what missing values become, in `units`; None refuses messages that have any.
+    """
+
+    name: str
+    units: str
+    identities: tuple[Identity, ...]
+    low: float
+    high: float
+    fill_missing: float | None = None
+    vector: Vector | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GribManifest:
+    """What a bundle says about GRIB; `interpolation` leads from the coarse grid to `grid`."""
+
+    grid: Grid
+    coarse: Coarse
+    interpolation: str
+    parameters: tuple[Parameter, ...]
+
+    def parameter(self, name: str) -> Parameter:
+        """Return a parameter by its name; KeyError if the bundle has none such."""
+        for parameter in self.parameters:
+            if parameter.name == name:
+                return parameter
+        raise KeyError(name)
+
+
+def read_manifest(part: Mapping[str, Any]) -> GribManifest:
+    """Read a manifest's `grib` part; raises BundleError with every fault in it at once."""
+    faults: list[str] = []
+    grid = _grid(part.get("grid"), "grib.grid", faults)
+    coarse = _coarse(part.get("coarse"), grid, faults)
+    interpolation = _text(part.get("interpolation"), "grib.interpolation", faults)
+    if interpolation in _GLOBAL_ONLY and not is_global(coarse.grid):
+        faults.append(f"grib.interpolation: {interpolation} serves global grids only")
+    parameters = _parameters(part.get("parameters"), faults)
+    if faults:
+        raise BundleError("the bundle's grib part has faults: " + "; ".join(faults))
+    return GribManifest(grid, coarse, interpolation, parameters)
+
+
+def is_global(grid: Grid) -> bool:
+    """Whether a grid goes all the way round and ends within one row of each pole."""
+    last = grid.north - (grid.rows - 1) * grid.spacing_lat
+    slack = grid.spacing_lat * (1 + 1e-6)
+    return grid.is_periodic and grid.north + slack >= 90 and last - slack <= -90
+
+
+def lattice(
+    spacing_lon: float, spacing_lat: float, area: tuple[float, float, float, float] | None
+) -> Grid:
+    """Lay MIR's grid of a spacing: its points are multiples of the spacing from 0 N, 0 E.
+
+    area: north, west, south, east in degrees, of which the points within are taken; None: the
+    globe, from 0 E, as far to the poles as multiples reach (4 degrees: 88 N to 88 S).
+    """
+    north, west, south, east = area or (90.0, 0.0, -90.0, 360.0 - spacing_lon)
+    top, bottom = math.floor(north / spacing_lat + 1e-9), math.ceil(south / spacing_lat - 1e-9)
+    left, right = math.ceil(west / spacing_lon - 1e-9), math.floor(east / spacing_lon + 1e-9)
+    return Grid(
+        north=top * spacing_lat,
+        west=left * spacing_lon,
+        spacing_lat=spacing_lat,
+        spacing_lon=spacing_lon,
+        rows=top - bottom + 1,
+        columns=right - left + 1,
+    )
+
+
+def _grid(part: object, where: str, faults: list[str]) -> Grid:
+    """Read a grid; a unit grid stands in for one that has faults."""
+    values: dict[str, float] = {}
+    for key in _GRID_KEYS:
+        values[key] = _number(_entry(part, key), f"{where}.{key}", faults)
+    if any(not math.isfinite(v) for v in values.values()):
+        return Grid(90.0, 0.0, 1.0, 1.0, 181, 360)
+    grid = Grid(
+        north=values["north"],
+        west=values["west"],
+        spacing_lat=values["spacing_lat"],
+        spacing_lon=values["spacing_lon"],
+        rows=int(values["rows"]),
+        columns=int(values["columns"]),
+    )
+    if min(grid.spacing_lat, grid.spacing_lon) <= 0 or min(grid.shape) < 2:
+        faults.append(f"{where}: spacings must be positive and rows, columns at least 2")
+    elif grid.north > 90 + 1e-6 or grid.latitudes[-1] < -90 - 1e-6:
+        faults.append(f"{where}: rows from {grid.north} to {grid.latitudes[-1]} N leave the globe")
+    elif grid.columns * grid.spacing_lon > 360 + 1e-6:
+        faults.append(f"{where}: {grid.columns} columns of {grid.spacing_lon} degrees overlap")
+    return grid
+
+
+def _coarse(part: object, fine: Grid, faults: list[str]) -> Coarse:
+    """Read the coarse operator; without an `area` it has the globe, or the fine grid's area."""
+    where = "grib.coarse"
+    if _entry(part, "method") != "mir":
+        faults.append(f"{where}.method is {_entry(part, 'method')!r}, this version knows 'mir'")
+    interpolation = _text(_entry(part, "interpolation"), f"{where}.interpolation", faults)
+    spacing = _numbers(_entry(part, "grid"), 2, f"{where}.grid", faults)
+    if spacing is None or min(spacing) <= 0:
+        faults.append(f"{where}.grid must be two positive spacings, longitude first")
+        return Coarse(fine, interpolation)
+    stated = _entry(part, "area")
+    area = None if stated is None else _numbers(stated, 4, f"{where}.area", faults)
+    if area is None and not is_global(fine):
+        area = _around(fine, spacing[0], spacing[1])
+    grid = lattice(spacing[0], spacing[1], (area[0], area[1], area[2], area[3]) if area else None)
+    if min(grid.shape) < 2:
+        faults.append(f"{where}: its area holds {grid.rows} rows and {grid.columns} columns")
+    return Coarse(grid, interpolation)
+
+
+def _around(fine: Grid, spacing_lon: float, spacing_lat: float) -> tuple[float, ...]:
+    """Return the area of the coarse points that surround a limited fine grid."""
+    north = math.ceil(fine.north / spacing_lat - 1e-9) * spacing_lat
+    south = math.floor(float(fine.latitudes[-1]) / spacing_lat + 1e-9) * spacing_lat
+    west = math.floor(fine.west / spacing_lon + 1e-9) * spacing_lon
+    east = math.ceil(float(fine.longitudes[-1]) / spacing_lon - 1e-9) * spacing_lon
+    return min(north, 90.0), west, max(south, -90.0), east
+
+
+def _parameters(part: object, faults: list[str]) -> tuple[Parameter, ...]:
+    if not isinstance(part, Mapping) or not part:
+        faults.append("grib.parameters names no parameter")
+        return ()
+    parameters = tuple(_parameter(str(name), body, faults) for name, body in part.items())
+    by_name = {parameter.name: parameter for parameter in parameters}
+    for one in parameters:
+        where = f"grib.parameters.{one.name}.vector"
+        if one.vector is None:
+            continue
+        other = by_name.get(one.vector.partner)
+        if other is None or other.vector is None or other.vector.partner != one.name:
+            faults.append(f"{where}: {one.vector.partner} does not name {one.name} as its partner")
+        elif {one.vector.component, other.vector.component} != {"u", "v"}:
+            faults.append(f"{where}: the pair must have one component u and one v")
+    return parameters
+
+
+def _parameter(name: str, body: object, faults: list[str]) -> Parameter:
+    where = f"grib.parameters.{name}"
+    stated = _entry(body, "identities")
+    if not isinstance(stated, Sequence) or isinstance(stated, str) or not stated:
+        faults.append(f"{where}.identities must be a list with at least one paramId")
+        stated = ()
+    limits = _numbers(_entry(body, "range"), 2, f"{where}.range", faults) or (0.0, 1.0)
+    if not limits[0] < limits[1]:
+        faults.append(f"{where}.range: {limits[0]} is not below {limits[1]}")
+    fill, vector = _entry(body, "fill_missing"), _entry(body, "vector")
+    return Parameter(
+        name=name,
+        units=_text(_entry(body, "units"), f"{where}.units", faults),
+        identities=tuple(
+            _identity(one, f"{where}.identities[{i}]", faults) for i, one in enumerate(stated)
+        ),
+        low=limits[0],
+        high=limits[1],
+        fill_missing=None if fill is None else _number(fill, f"{where}.fill_missing", faults),
+        vector=None if vector is None else _vector(vector, f"{where}.vector", faults),
+    )
+
+
+def _identity(body: object, where: str, faults: list[str]) -> Identity:
+    found = _number(_entry(body, "paramId"), f"{where}.paramId", faults)
+    stated = _entry(body, "factor")
+    factor = 1.0 if stated is None else _number(stated, f"{where}.factor", faults)
+    others = body.items() if isinstance(body, Mapping) else ()
+    keys: list[tuple[str, Key]] = []
+    for key, value in others:
+        if key in ("paramId", "factor"):
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            faults.append(f"{where}.{key}: {value!r} is neither a number nor text")
+            continue
+        keys.append((str(key), value))
+    return Identity(int(found) if math.isfinite(found) else 0, factor, tuple(keys))
+
+
+def _vector(body: object, where: str, faults: list[str]) -> Vector:
+    component = _text(_entry(body, "component"), f"{where}.component", faults)
+    if component not in ("u", "v", ""):
+        faults.append(f"{where}.component is {component!r}, not u or v")
+    return Vector(_text(_entry(body, "partner"), f"{where}.partner", faults), component)
+
+
+def _entry(part: object, key: str) -> object:
+    return part.get(key) if isinstance(part, Mapping) else None
+
+
+def _text(value: object, where: str, faults: list[str]) -> str:
+    if isinstance(value, str) and value:
+        return value
+    faults.append(f"{where} is {value!r}, not text")
+    return ""
+
+
+def _number(value: object, where: str, faults: list[str]) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    faults.append(f"{where} is {value!r}, not a number")
+    return math.nan
+
+
+def _numbers(value: object, count: int, where: str, faults: list[str]) -> tuple[float, ...] | None:
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != count:
+        faults.append(f"{where} is {value!r}, not a list of {count} numbers")
+        return None
+    found = tuple(_number(one, where, faults) for one in value)
+    return found if all(math.isfinite(one) for one in found) else None

@@ -1,0 +1,165 @@
+"""The only door to MIR: fields to the bundle's coarse grid, and from there to its fine grid.
+
+Training and the daemon call these very functions, so that the network sees at work what it
+learned from. MIR keeps its weights in a folder of its own, see `use_cache`, and tells of them
+on standard output, where our results go: while it runs, file descriptor 1 leads to 2.
+"""
+
+import ctypes
+import os
+import stat
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import mir
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.errors import DownscaledError, UsageError
+from streamer.domain import Array, Grid
+from streamer.grib.manifest import Coarse
+
+_CACHE = "MIR_CACHE_PATH"
+#: one at a time: descriptor 1 belongs to the whole process
+_turn = threading.RLock()
+
+
+class RegridError(DownscaledError):
+    """MIR cannot take this field to the grid that was asked for; the text is its own."""
+
+    reason: ClassVar[str] = "regrid"
+
+
+class NotCovered(RegridError):
+    """The field does not reach as far as the grid; `found` says how far it does."""
+
+    reason: ClassVar[str] = "not_covered"
+
+
+def to_coarse(values: NDArray[np.floating[Any]], grid: Grid, coarse: Coarse) -> Array:
+    """Take a field on a regular grid to the coarse grid.
+
+    values: (grid.rows, grid.columns), north to south, west to east, finite.
+    Returns (h, w) float32. A field already on the coarse grid passes unchanged, its columns
+    turned to start where the coarse grid's do. Raises RegridError, NotCovered.
+    """
+    assert values.shape == grid.shape, f"values {values.shape} on a grid of {grid.shape}"
+    turned = _on_grid(values, grid, coarse.grid)
+    if turned is not None:
+        return turned
+    source = np.ascontiguousarray(values, dtype=np.float64).ravel()
+    return _coarsen(mir.ArrayInput(source, _spec(grid)), coarse)
+
+
+def message_to_coarse(message: bytes, coarse: Coarse) -> Array:
+    """Take a GRIB message on any grid that MIR knows to the coarse grid, like `to_coarse`."""
+    return _coarsen(mir.GribMemoryInput(message), coarse)
+
+
+def to_fine(values: Array, coarse: Coarse, fine: Grid, interpolation: str) -> Array:
+    """Interpolate a coarse field, (h, w), to the fine grid, (H, W) float32."""
+    source = np.ascontiguousarray(values, dtype=np.float64).ravel()
+    field = mir.ArrayInput(source, _spec(coarse.grid))
+    return _run(field, fine, interpolation)
+
+
+def use_cache(folder: Path) -> None:
+    """Let MIR keep its weights in a folder that only this user can enter; made if needed.
+
+    Must come before the process's first regridding. Raises UsageError if the folder belongs to
+    somebody else or others can write to it: weights are computed results that we trust.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.stat()
+    if status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise UsageError(
+            f"the cache folder {folder} must belong to user {os.getuid()} and be writable by no "
+            f"one else: it belongs to {status.st_uid}, mode {stat.S_IMODE(status.st_mode):o}"
+        )
+    os.environ[_CACHE] = str(folder)
+
+
+def default_cache(environment: Mapping[str, str]) -> Path:
+    """Return where MIR's weights lie unless told otherwise: below the user's cache folder."""
+    base = environment.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "downscaled" / "mir"
+
+
+def _coarsen(source: Any, coarse: Coarse) -> Array:
+    return _run(source, coarse.grid, coarse.interpolation)
+
+
+def _run(source: Any, grid: Grid, interpolation: str) -> Array:
+    """Execute one job; an input serves a single execution, so it is made for it."""
+    if _CACHE not in os.environ:
+        use_cache(default_cache(os.environ))
+    output = mir.ArrayOutput()
+    job = mir.Job(interpolation=interpolation, **_spec(grid))
+    try:
+        with _turn, quiet():
+            job.execute(source, output)
+        values = np.array(output.values(), dtype=np.float32)
+        found: Mapping[str, Any] = output.spec
+    except (RuntimeError, ValueError) as error:
+        raise RegridError(f"MIR: {str(error).splitlines()[0]}") from error
+    if values.shape != grid.shape or not _same_place(found, grid):
+        raise NotCovered(f"the field reaches over {_reach(found)}")
+    missing = int(np.count_nonzero(~np.isfinite(values)))
+    if missing:
+        raise NotCovered(f"the field leaves {missing} of {values.size} points uncovered")
+    return values
+
+
+def _spec(grid: Grid) -> dict[str, Any]:
+    """Return MIR's words for a grid: spacings longitude first, area north, west, south, east."""
+    spacing = [grid.spacing_lon, grid.spacing_lat]
+    east = grid.west + (grid.columns - 1) * grid.spacing_lon
+    south = grid.north - (grid.rows - 1) * grid.spacing_lat
+    return {"grid": spacing, "area": [grid.north, grid.west, south, east]}
+
+
+def _same_place(found: Mapping[str, Any], grid: Grid) -> bool:
+    """Whether what MIR made starts where the grid does; a global grid's words have no area."""
+    area = found.get("area")
+    return area is None or bool(np.allclose(area, _spec(grid)["area"], atol=1e-6))
+
+
+def _reach(found: Mapping[str, Any]) -> str:
+    area = found.get("area")
+    return "the globe" if area is None else "{} N {} E to {} N {} E".format(*area)
+
+
+def _on_grid(values: NDArray[np.floating[Any]], grid: Grid, wanted: Grid) -> Array | None:
+    """Return the values turned to the wanted grid's first column, or None on another grid."""
+    near = np.allclose(
+        (grid.north, grid.spacing_lat, grid.spacing_lon),
+        (wanted.north, wanted.spacing_lat, wanted.spacing_lon),
+        rtol=0,
+        atol=1e-6,
+    )
+    if not near or grid.shape != wanted.shape:
+        return None
+    shift = (wanted.west - grid.west) / grid.spacing_lon
+    whole = round(shift)
+    if abs(shift - whole) > 1e-6 or (whole % grid.columns and not grid.is_periodic):
+        return None
+    return np.roll(np.asarray(values, dtype=np.float32), -whole, axis=1)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Lead what C libraries write to standard output to standard error for a while."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        # What the libraries still hold in their buffers must leave before 1 is ours again.
+        ctypes.CDLL(None).fflush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
