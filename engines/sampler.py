@@ -1,0 +1,172 @@
+"""Carries a residual from noise to a clean draw: schedule, derivative, solver.
+
+A solver is a generator: it yields `(x, sigma)` whenever it needs the denoiser and is sent the
+answer, so that whoever drives it may serve many solvers, at different levels, by one call.
+
+Source: Karras et al. 2022, algorithm 2 and table 1 (https://arxiv.org/abs/2206.00364).
+"""
+
+import math
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, fields
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.denoiser import Array
+from engines.errors import UsageError
+
+#: Standard normal noise for one tile, (C, h, w), by index: 0 starts, i + 1 churns level i.
+#: The array belongs to the caller, who may write on it.
+Noise = Callable[[int], Array]
+
+#: Yields (x, sigma), is sent D(x, sigma), and returns the clean residual. What it yields is
+#: its own and changes later: use it before the next `send`, and do not keep it.
+Solver = Generator[tuple[Array, float], Array, Array]
+
+#: The most that a level may be raised by churn, so that no step adds more noise than there is.
+LARGEST_GAMMA = math.sqrt(2.0) - 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerSettings:
+    """The eight parameters of the stochastic sampler; sigma in units of the network's residual."""
+
+    #: number of levels above zero; the sampler costs 2 steps - 1 network calls
+    steps: int = 18
+    #: lowest level above zero
+    sigma_min: float = 0.002
+    #: level that sampling starts at
+    sigma_max: float = 80.0
+    #: crowding of the levels towards sigma_min
+    rho: float = 7.0
+    #: noise added over the whole way; 0 makes the sampler deterministic
+    s_churn: float = 0.0
+    #: lowest and highest level that churn acts on
+    s_min: float = 0.0
+    s_max: float = math.inf
+    #: factor on the noise that churn adds
+    s_noise: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that no schedule fits, all faults at once."""
+        faults = _faults(self)
+        if faults:
+            raise UsageError(f"sampler: {'; '.join(faults)}")
+
+
+def levels(settings: SamplerSettings) -> NDArray[np.float64]:
+    """Return the noise levels, (steps + 1,), falling from sigma_max to sigma_min and then 0."""
+    if settings.steps == 1:
+        return np.array([settings.sigma_max, 0.0])
+    inverse = 1.0 / settings.rho
+    way = np.linspace(settings.sigma_max**inverse, settings.sigma_min**inverse, settings.steps)
+    ramp = way**settings.rho
+    # The ends are given, so rounding of the powers must not move them.
+    ramp[0], ramp[-1] = settings.sigma_max, settings.sigma_min
+    return np.append(ramp, 0.0)
+
+
+def calls(settings: SamplerSettings) -> int:
+    """Return how often a draw of one tile calls the network."""
+    return 2 * settings.steps - 1
+
+
+def derivative(x: Array, denoised: Array, sigma: float, out: Array | None = None) -> Array:
+    """Return dx/dsigma = (x - D) / sigma of the probability-flow equation, in `out` if given."""
+    slope = np.subtract(x, denoised, out=out)
+    # A factor is several times cheaper than a division and as good to rounding.
+    slope *= 1.0 / sigma
+    return slope
+
+
+def heun(
+    x: Array, schedule: NDArray[np.float64], settings: SamplerSettings, noise: Noise
+) -> Solver:
+    """Carry `x` from the first level of `schedule` to the last with Heun's method.
+
+    x: (C, h, w) float32, drawn from N(0, schedule[0]^2); it is written on. schedule: falling,
+    the last one 0. With churn, each level inside [s_min, s_max] is first raised by fresh noise.
+    Yields 2N - 1 times for N levels above zero; float32 throughout.
+    """
+    slope, trial = np.empty_like(x), np.empty_like(x)
+    way = [float(s) for s in schedule]
+    for i, (level, after) in enumerate(pairwise(way)):
+        sigma = _raised(level, settings)
+        if sigma > level:
+            added = noise(i + 1)
+            added *= math.sqrt(sigma**2 - level**2) * settings.s_noise
+            x += added
+        derivative(x, (yield x, sigma), sigma, out=slope)
+        np.multiply(slope, after - sigma, out=trial)
+        trial += x
+        if after > 0.0:
+            # The slope at the trial point takes the trial's own memory, which nobody needs then.
+            slope += derivative(trial, (yield trial, after), after, out=trial)
+            slope *= 0.5 * (after - sigma)
+            x += slope
+        else:
+            x, trial = trial, x
+    return x
+
+
+def solver(settings: SamplerSettings, noise: Noise) -> Solver:
+    """Return the solver that the settings ask for, started from `noise(0)`."""
+    schedule = levels(settings)
+    x = noise(0)
+    x *= float(schedule[0])
+    return (yield from heun(x, schedule, settings, noise))
+
+
+def run(solving: Solver, denoise: Callable[[Array, float], Array]) -> Array:
+    """Drive one solver to its end with a denoiser of its own and return its residual."""
+    asked = next(solving)
+    while True:
+        try:
+            asked = solving.send(denoise(*asked))
+        except StopIteration as end:
+            return np.asarray(end.value, dtype=np.float32)
+
+
+def _raised(level: float, settings: SamplerSettings) -> float:
+    if settings.s_churn == 0.0 or not settings.s_min <= level <= settings.s_max:
+        return level
+    return level * (1.0 + min(settings.s_churn / settings.steps, LARGEST_GAMMA))
+
+
+def _faults(settings: SamplerSettings) -> list[str]:
+    found = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    odd = [f"{n} is {v!r}, wanted a number" for n, v in found.items() if not _is_number(v)]
+    if odd:
+        return odd
+    low, high = settings.sigma_min, settings.sigma_max
+    checks = [
+        (f"{n} is {v}, wanted a finite number", math.isinf(v) and n != "s_max")
+        for n, v in found.items()
+    ]
+    checks += [
+        (f"{n} is {found[n]}, wanted at least 0", found[n] < 0.0) for n in ("s_churn", "s_noise")
+    ]
+    checks += [
+        (
+            f"steps is {settings.steps}, wanted a whole number of at least 1",
+            settings.steps < 1 or not isinstance(settings.steps, int),
+        ),
+        (
+            f"sigma_min is {low} and sigma_max {high}, wanted 0 < sigma_min <= sigma_max",
+            not 0.0 < low <= high,
+        ),
+        (f"rho is {settings.rho}, wanted above 0", settings.rho <= 0.0),
+        (
+            f"s_min is {settings.s_min} and s_max {settings.s_max}, wanted 0 <= s_min <= s_max",
+            not 0.0 <= settings.s_min <= settings.s_max,
+        ),
+    ]
+    return [text for text, is_wrong in checks if is_wrong]
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return not math.isnan(value)
