@@ -1,0 +1,260 @@
+"""The configuration: one YAML file, read into frozen dataclasses, every fault listed at once.
+
+A choice lives here, a fact about the weights in the bundle, a secret in the environment or a
+file that this names.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from engines.errors import UsageError
+from engines.sampler import SamplerSettings
+from streamer.bus.settings import BusSettings
+from streamer.grib.decode import Limits as GribLimits
+from streamer.grib.decode import Source
+from streamer.grib.encode import Packing
+from streamer.reading import read
+from streamer.steps import Steps
+
+
+class ConfigError(UsageError):
+    """A configuration that cannot be used; the message lists every fault that was found."""
+
+    reason = "config"
+
+
+@dataclass(frozen=True, slots=True)
+class StartAt:
+    """Where a group reads from that never committed: the earliest record, the latest, or a time."""
+
+    where: Literal["earliest", "latest", "time"] = "earliest"
+    time: datetime | None = None
+
+    @classmethod
+    def from_plain(cls, found: object) -> "StartAt":
+        """Read `earliest`, `latest` or an ISO 8601 time; a time without a zone is UTC."""
+        if found == "earliest":
+            return cls("earliest")
+        if found == "latest":
+            return cls("latest")
+        try:
+            time = found if isinstance(found, datetime) else datetime.fromisoformat(str(found))
+        except ValueError:
+            raise ValueError(
+                f"found {found!r}, wanted earliest, latest or a time such as 2018-10-08T00:00Z"
+            ) from None
+        return cls("time", time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class InputSettings:
+    """What is read, and when a step is given up."""
+
+    topic: str
+    steps: Steps
+    #: which forecasts are meant, by any GRIB key; none: all, and their source is "-"
+    sources: tuple[Source, ...] = ()
+    #: where to begin when nothing was ever committed; resolved once, then committed
+    start_at: StartAt = StartAt()
+    #: runs whose reference time is older than this are passed by; None: none is
+    max_age_h: float | None = None
+    #: an incomplete step is given up this long, in record time, after its newest record
+    expire_after_s: float = 3600.0
+    #: for how long a published step stays closed to repeats, in record time
+    repeat_horizon_h: float = 48.0
+    #: what to do when retention took records that were still needed: said as an ERROR either way
+    out_of_range: Literal["earliest", "latest", "stop"] = "earliest"
+
+    def __post_init__(self) -> None:
+        """Refuse times that cannot be waited for."""
+        _refuse_not_positive(
+            self, "expire_after_s", "repeat_horizon_h", *(["max_age_h"] if self.max_age_h else [])
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSettings:
+    """Where the products go, and what their GRIB says of its maker."""
+
+    topic: str
+    #: records of steps and runs; `<topic>.steps` unless named
+    steps_topic: str = ""
+    #: what could not be used, with the reason; `<topic>.dead` unless named
+    dead_letter_topic: str = ""
+    packing: Packing = Packing()
+    #: GRIB centre of the products; None keeps the input's
+    centre: str | int | None = None
+    #: GRIB generatingProcessIdentifier of the products; None keeps the input's
+    generating_process: int | None = None
+
+    def __post_init__(self) -> None:
+        """Name the two side topics after the main one."""
+        object.__setattr__(self, "steps_topic", self.steps_topic or f"{self.topic}.steps")
+        object.__setattr__(self, "dead_letter_topic", self.dead_letter_topic or f"{self.topic}.dead")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """Which bundle runs, and how many draws of each step it makes."""
+
+    bundle: str
+    draws: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse numbers of draws that GRIB's 8 bits cannot count."""
+        if not 1 <= self.draws <= 255:
+            raise ValueError(f"draws: found {self.draws}, wanted 1 to 255 (GRIB counts in 8 bits)")
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerChoice:
+    """What overrides the bundle's recommended sampler; None leaves the bundle's value."""
+
+    solver: Literal["heun"] = "heun"
+    steps: int | None = None
+    sigma_min: float | None = None
+    sigma_max: float | None = None
+    rho: float | None = None
+    s_churn: float | None = None
+    s_min: float | None = None
+    s_max: float | None = None
+    s_noise: float | None = None
+    #: goes into the key of all noise
+    seed: int = 0
+    #: `step`: steps are independent; `run`: a draw keeps its noise along a run, so it evolves smoothly
+    noise: Literal["step", "run"] = "step"
+
+    def settings(self, recommended: SamplerSettings) -> SamplerSettings:
+        """Return the bundle's recommended settings with our overrides."""
+        names = [f.name for f in dataclasses.fields(SamplerSettings)]
+        chosen = {n: getattr(self, n, None) for n in names}
+        return dataclasses.replace(
+            recommended, **{n: v for n, v in chosen.items() if v is not None}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """Something to publish from a step's draws."""
+
+    name: str = "draws"
+    kind: Literal["draws"] = "draws"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Which runtime runs the network."""
+
+    backend: Literal["auto", "openvino", "gaussian"] = "auto"
+    precision: Literal["f32"] = "f32"
+    #: one batch size for every call, so that bytes do not depend on the company
+    reproducible: bool = True
+    #: threads of one call; None: every core
+    threads: int | None = None
+    #: where compiled networks and interpolation weights are kept, mode 0700
+    cache: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """Where /metrics, /live and /ready are served."""
+
+    host: str = "127.0.0.1"
+    port: int = 9108
+    #: /live fails when the loop made no progress for this long
+    stalled_after_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the daemon will hold and accept."""
+
+    grib: GribLimits = GribLimits()
+    #: worker processes that decode
+    workers: int = 2
+    #: bytes that may wait between intake, engine and output before reading pauses
+    waiting_bytes: int = 256 << 20
+    #: bytes of incomplete steps; above, the oldest is given up
+    open_bytes: int = 256 << 20
+    #: how long a stop may take to finish what it has begun
+    stop_budget_s: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration of one daemon."""
+
+    bus: BusSettings
+    input: InputSettings
+    output: OutputSettings
+    model: ModelSettings
+    sampler: SamplerChoice = SamplerChoice()
+    products: tuple[Product, ...] = (Product(),)
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    metrics: MetricsSettings = MetricsSettings()
+    limits: Limits = field(default_factory=Limits)
+
+
+def load(path: Path) -> Config:
+    """Read a configuration file.
+
+    Raises ConfigError that lists every fault, each with its place, what was found and wanted.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: the configuration cannot be read: {error}") from None
+    try:
+        plain = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: this is not YAML: {error}") from None
+    return parse(plain, str(path))
+
+
+def parse(plain: object, where: str) -> Config:
+    """Read a configuration from plain values; `where` names its origin in messages."""
+    faults: list[str] = []
+    config = read(Config, plain, "", faults)
+    if config is not None:
+        faults += _contradictions(config)
+    if config is None or faults:
+        many = f"{len(faults)} faults" if len(faults) > 1 else "1 fault"
+        raise ConfigError(f"{where}: {many}\n" + "\n".join(f"  {fault}" for fault in faults))
+    return config
+
+
+def _contradictions(config: Config) -> list[str]:
+    output = config.output
+    topics = {
+        "input.topic": config.input.topic,
+        "output.topic": output.topic,
+        "output.steps_topic": output.steps_topic,
+        "output.dead_letter_topic": output.dead_letter_topic,
+    }
+    named: dict[str, str] = {}
+    faults = []
+    for place, topic in topics.items():
+        if topic in named:
+            faults.append(f"{place}: found {topic!r}, which is {named[topic]} already")
+        named.setdefault(topic, place)
+    names = [source.name for source in config.input.sources]
+    if len(set(names)) < len(names):
+        faults.append(f"input.sources: found the names {', '.join(names)}, wanted each once")
+    return faults
+
+
+def _refuse_not_positive(settings: typing.Any, *names: str) -> None:
+    wrong: Mapping[str, object] = {
+        name: getattr(settings, name) for name in names if not getattr(settings, name) > 0
+    }
+    if wrong:
+        raise ValueError(
+            "; ".join(f"{name}: found {v}, wanted more than 0" for name, v in wrong.items())
+        )
