@@ -1,1 +1,1 @@
-"""The bus: what it carries, and its two implementations."""
+"""The bus: what carries records in and out, in memory or through Apache Kafka."""

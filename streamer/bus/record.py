@@ -72,9 +72,27 @@ class BusError(DownscaledError):
 
 
 class Fenced(BusError):
-    """Somebody else holds our transactional id or our partitions: what was sent did not happen."""
+    """Our hold on the partitions is gone or renewed: what was sent did not happen.
+
+    Poll, forget what was revoked or lost, and publish what is still ours with a new membership.
+    """
 
     reason: ClassVar[str] = "fenced"
+
+
+class Replaced(Fenced):
+    """Somebody else runs under our instance name: this one must stop, it will not recover."""
+
+    reason: ClassVar[str] = "replaced"
+
+
+class Uncertain(BusError):
+    """The commit of a transaction was asked for and never answered: it may have happened.
+
+    Only the committed offsets can tell, so this process must end and a new one read them.
+    """
+
+    reason: ClassVar[str] = "uncertain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +163,11 @@ class Bus(Protocol):
     ) -> None:
         """Write records and commits in one transaction; on return it is committed.
 
-        Raises Fenced when our hold on the partitions or the id is gone (nothing was written),
-        and BusError when the broker did not answer in time (nothing was written, or the caller
-        must not assume so: retry after a restart reads what was committed).
+        Raises BusError when a topic does not exist, a record is above its topic's limit or the
+        broker did not take it in time: nothing was written, the same may be published again.
+        Raises Fenced when our hold on the partitions is gone, Replaced when another process took
+        our instance name: nothing was written either. Raises Uncertain when only the last answer
+        is missing.
         """
         ...
 
