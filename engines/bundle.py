@@ -1,0 +1,162 @@
+"""Reads and verifies a model on disk. Nothing in it is executed, nothing points outside it."""
+
+import hashlib
+import json
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engines.denoiser import Array
+from engines.errors import BundleError
+from engines.manifest import Manifest, parse
+from engines.onnx_guard import external_tensors
+
+#: Where the bundles lie that ship with the package.
+SHIPPED = Path(__file__).parent / "bundles"
+
+SUMS = "SHA256SUMS"
+MODEL = "model.json"
+NETWORK = "denoiser.onnx"
+STATISTICS = "statistics.json"
+CONSTANTS = "constants.npz"
+GOLDEN = "golden.npz"
+WEIGHTS = "weights.safetensors"
+CARD = "README.md"
+FILES = (MODEL, NETWORK, WEIGHTS, STATISTICS, CONSTANTS, GOLDEN, CARD)
+
+_SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Bundle(Manifest):
+    """A verified model on disk.
+
+    path: its folder. digest: SHA-256 of SHA256SUMS, and so of everything that the sums cover.
+    constants: (K, H, W) float32, in the network's units, in the order of `constant_names`.
+    """
+
+    path: Path
+    digest: str
+    constants: Array
+
+
+def shipped_names() -> tuple[str, ...]:
+    """Return the names of the bundles that ship with the package."""
+    if not SHIPPED.is_dir():
+        return ()
+    return tuple(sorted(p.name for p in SHIPPED.iterdir() if (p / SUMS).is_file()))
+
+
+def locate(bundle: str | Path) -> Path:
+    """Return the folder of a bundle given by path, or by the name of one that ships.
+
+    Raises BundleError that lists what ships, where neither is there.
+    """
+    if isinstance(bundle, str) and bundle in shipped_names():
+        return SHIPPED / bundle
+    path = Path(bundle).expanduser()
+    if not path.is_dir():
+        names = ", ".join(shipped_names()) or "none"
+        raise BundleError(f"{bundle}: found no such folder, nor a bundle that ships ({names})")
+    return path
+
+
+def open_manifest(bundle: str | Path) -> Bundle:
+    """Read and verify a bundle, given by path or by the name of one that ships.
+
+    Raises BundleError with what was found, what was wanted and in which file.
+    """
+    path = locate(bundle)
+    digest = _verify_sums(path)
+    fields = parse(_json(path / MODEL), _json(path / STATISTICS), str(path))
+    wanted = (len(fields["constant_names"]), *fields["shape"])
+    constants = read_arrays(path / CONSTANTS, {"constants": wanted})["constants"]
+    outside = external_tensors((path / NETWORK).read_bytes())
+    if outside:
+        raise BundleError(
+            f"{path / NETWORK}: tensor {outside[0]!r} keeps its data in another file, "
+            "wanted all data inside"
+        )
+    return Bundle(**fields, path=path, digest=digest, constants=constants)
+
+
+def read_arrays(path: Path, wanted: Mapping[str, tuple[int | None, ...]]) -> dict[str, Array]:
+    """Read float32 arrays from an .npz file; `None` in a shape stands for any length.
+
+    Raises BundleError for a missing array, another shape or dtype, or a number not finite.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            found = {name: archive[name] for name in wanted if name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{path}: cannot be read as arrays: {error}") from error
+    faults = [_misfit(name, found.get(name), shape) for name, shape in wanted.items()]
+    if any(faults):
+        raise BundleError(f"{path}: {'; '.join(filter(None, faults))}")
+    return found
+
+
+def _misfit(name: str, array: Any, shape: tuple[int | None, ...]) -> str:
+    if array is None:
+        return f"array {name!r} is missing"
+    fits = array.ndim == len(shape) and all(
+        w in (None, n) for n, w in zip(array.shape, shape, strict=True)
+    )
+    if not fits or array.dtype != np.float32:
+        words = ", ".join("any" if n is None else str(n) for n in shape)
+        return f"array {name!r} is {array.dtype} {array.shape}, wanted float32 ({words})"
+    return "" if np.isfinite(array).all() else f"array {name!r} holds numbers that are not finite"
+
+
+def _verify_sums(path: Path) -> str:
+    """Compare every file with its sum and return the digest of the list of sums."""
+    listed = path / SUMS
+    if not listed.is_file():
+        raise BundleError(f"{path}: found no {SUMS}, so this is not a bundle")
+    raw = listed.read_bytes()
+    sums = _sums(raw, listed)
+    faults = [f"{name}: not in {SUMS}" for name in FILES if name not in sums]
+    for name, wanted in sums.items():
+        fault = _file_fault(path, name, wanted)
+        if fault:
+            faults.append(f"{name}: {fault}")
+    if faults:
+        raise BundleError(f"{path}: {'; '.join(faults)}")
+    return hashlib.sha256(raw).hexdigest()
+
+
+def _sums(raw: bytes, listed: Path) -> dict[str, str]:
+    sums: dict[str, str] = {}
+    for number, line in enumerate(raw.decode("utf-8", "replace").splitlines(), start=1):
+        matched = _SUM_LINE.fullmatch(line)
+        if matched is None:
+            raise BundleError(
+                f"{listed}, line {number}: found {line[:80]!r}, wanted 64 hexadecimal digits, "
+                "two spaces and a file name"
+            )
+        sums[matched[2]] = matched[1]
+    return sums
+
+
+def _file_fault(path: Path, name: str, wanted: str) -> str:
+    file = path / name
+    # A name such as ../x, an absolute one, or a link that leads out of the folder.
+    if Path(name).name != name or not file.resolve().is_relative_to(path.resolve()):
+        return "points outside the bundle"
+    if not file.is_file():
+        return "missing"
+    with file.open("rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    return "" if found == wanted else f"SHA-256 is {found}, {SUMS} says {wanted}"
+
+
+def _json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path}: cannot be read as JSON: {error}") from error

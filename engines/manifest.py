@@ -1,0 +1,220 @@
+"""Reads what a bundle says about itself: `model.json` and `statistics.json`, all faults at once."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeGuard, TypeVar
+
+from engines.errors import BundleError, UsageError
+from engines.sampler import SamplerSettings
+
+#: The version of the folder's layout and of the keys below.
+FORMAT = 1
+
+#: How a network may be surrounded; see engines/precondition.py.
+PRECONDITIONINGS = ("edm",)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """How one channel's numbers relate to physical values, in the parameter's units.
+
+    coarse_norm = (coarse - coarse_mean) / coarse_std, the same for fine, and the network's
+    residual = (fine_norm - coarse_norm) / residual_std.
+    """
+
+    coarse_mean: float
+    coarse_std: float
+    fine_mean: float
+    fine_std: float
+    residual_std: float
+
+
+@dataclass(frozen=True, slots=True)
+class Preconditioning:
+    """What surrounds the network. sigma_data: deviation of the residual it was trained on."""
+
+    kind: str
+    sigma_data: float
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Manifest:
+    """The facts about a model; lengths are in points of the fine grid.
+
+    channels: parameter names in the order of the network's channels. shape: (H, W) of the fine
+    grid, H north to south. tile: (h, w) that the network takes. overlap: least overlap of two
+    neighbouring tiles, (rows, columns). periodic: whether columns go round the globe.
+    constant_names: the K constant channels. labels: names of the network's labels, () for none.
+    grib: the part that only the house reads, as it stands in the file.
+    """
+
+    name: str
+    channels: tuple[str, ...]
+    shape: tuple[int, int]
+    tile: tuple[int, int]
+    overlap: tuple[int, int]
+    periodic: bool
+    constant_names: tuple[str, ...]
+    labels: tuple[str, ...]
+    preconditioning: Preconditioning
+    sampler: SamplerSettings
+    normalisation: tuple[Normalisation, ...]
+    grib: Mapping[str, Any]
+    licence: str
+    attribution: str
+    training: Mapping[str, Any]
+
+
+def parse(model: object, statistics: object, where: str) -> dict[str, Any]:
+    """Return the fields of a Manifest from the two files' JSON values.
+
+    where: the bundle's folder, for the message. Raises BundleError that lists every fault.
+    """
+    if not isinstance(model, Mapping) or not isinstance(statistics, Mapping):
+        raise BundleError(f"{where}: model.json and statistics.json must each hold a JSON object")
+    if model.get("format") != FORMAT:
+        raise BundleError(
+            f"{where}/model.json: format is {model.get('format')!r}, this version reads {FORMAT}"
+        )
+    faults: list[str] = []
+    reading = _Reading(model, faults)
+    channels = reading.names("channels")
+    found = {
+        "name": reading.text("name"),
+        "channels": channels,
+        "shape": reading.pair("shape"),
+        "tile": reading.pair("tile"),
+        "overlap": reading.pair("overlap", least=0),
+        "periodic": reading.truth("periodic"),
+        "constant_names": reading.names("constants"),
+        "labels": reading.names("labels"),
+        "preconditioning": _preconditioning(reading),
+        "sampler": _sampler(reading),
+        "normalisation": tuple(_normalisation(statistics, name, faults) for name in channels),
+        "grib": reading.mapping("grib"),
+        "licence": reading.text("licence"),
+        "attribution": reading.text("attribution"),
+        "training": reading.mapping("training"),
+    }
+    # Lengths are compared only where all of them were read.
+    faults += _misfits(found) if not faults else ()
+    if faults:
+        raise BundleError(f"{where}: {'; '.join(faults)}")
+    return found
+
+
+class _Reading:
+    """Takes typed values out of a JSON object and notes what is wrong with it."""
+
+    def __init__(self, found: Mapping[str, Any], faults: list[str]) -> None:
+        self.found = found
+        self.faults = faults
+
+    def text(self, key: str) -> str:
+        value = self.found.get(key)
+        return value if isinstance(value, str) and value else self._wrong(key, "a text", "")
+
+    def truth(self, key: str) -> bool:
+        value = self.found.get(key)
+        return (
+            value if isinstance(value, bool) else self._wrong(key, "true or false", value is True)
+        )
+
+    def names(self, key: str) -> tuple[str, ...]:
+        value = self.found.get(key)
+        if not isinstance(value, list) or not all(isinstance(v, str) and v for v in value):
+            return self._wrong(key, "a list of names", ())
+        if len(set(value)) < len(value):
+            return self._wrong(key, "names that differ", ())
+        return tuple(value)
+
+    def pair(self, key: str, least: int = 1) -> tuple[int, int]:
+        value = self.found.get(key)
+        if isinstance(value, list) and len(value) == 2:
+            rows, columns = value
+            if all(type(v) is int and v >= least for v in value):
+                return rows, columns
+        return self._wrong(key, f"[rows, columns], each at least {least}", (least, least))
+
+    def mapping(self, key: str) -> Mapping[str, Any]:
+        value = self.found.get(key)
+        return value if isinstance(value, Mapping) else self._wrong(key, "an object", {})
+
+    def _wrong(self, key: str, wanted: str, instead: T) -> T:
+        self.faults.append(f"model.json: {key} is {self.found.get(key)!r}, wanted {wanted}")
+        return instead
+
+
+def _preconditioning(reading: _Reading) -> Preconditioning:
+    part = reading.mapping("preconditioning")
+    kind, sigma_data = part.get("kind"), part.get("sigma_data")
+    if kind not in PRECONDITIONINGS:
+        reading.faults.append(
+            f"model.json: preconditioning.kind is {kind!r}, wanted one of "
+            f"{', '.join(PRECONDITIONINGS)}"
+        )
+    if not _is_positive(sigma_data):
+        reading.faults.append(
+            f"model.json: preconditioning.sigma_data is {sigma_data!r}, wanted a number above 0"
+        )
+        return Preconditioning(str(kind), 1.0)
+    return Preconditioning(str(kind), float(sigma_data))
+
+
+def _sampler(reading: _Reading) -> SamplerSettings:
+    part = dict(reading.mapping("sampler"))
+    # JSON has no infinity, which is what no upper limit of churn means.
+    if part.get("s_max", 0) is None:
+        part["s_max"] = math.inf
+    try:
+        return SamplerSettings(**part)
+    except (UsageError, TypeError) as error:
+        reading.faults.append(f"model.json: sampler: {error}")
+        return SamplerSettings()
+
+
+def _normalisation(
+    statistics: Mapping[str, Any], channel: str, faults: list[str]
+) -> Normalisation | None:
+    part = statistics.get(channel)
+    if not isinstance(part, Mapping):
+        faults.append(f"statistics.json: {channel} is {part!r}, wanted an object of five numbers")
+        return None
+    wanted = Normalisation.__dataclass_fields__
+    wrong = [
+        f"statistics.json: {channel}.{key} is {part.get(key)!r}, wanted a number"
+        f"{' above 0' if key.endswith('_std') else ''}"
+        for key in wanted
+        if not (_is_positive if key.endswith("_std") else _is_finite)(part.get(key))
+    ]
+    faults += wrong
+    return None if wrong else Normalisation(**{key: float(part[key]) for key in wanted})
+
+
+def _misfits(found: Mapping[str, Any]) -> Sequence[str]:
+    shape, tile, overlap = found["shape"], found["tile"], found["overlap"]
+    checks = [
+        ("channels names none, wanted at least one", not found["channels"]),
+        (
+            f"tile {tile} is larger than the grid {shape}",
+            tile[0] > shape[0] or tile[1] > shape[1],
+        ),
+        (
+            f"overlap {overlap} leaves nothing of the tile {tile}",
+            overlap[0] >= tile[0] or overlap[1] >= tile[1],
+        ),
+    ]
+    return [f"model.json: {text}" for text, is_wrong in checks if is_wrong]
+
+
+def _is_finite(value: object) -> TypeGuard[float]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value)
+
+
+def _is_positive(value: object) -> TypeGuard[float]:
+    return _is_finite(value) and value > 0.0
