@@ -1,0 +1,129 @@
+"""Fine fields to GRIB 2: values and a draw's number into a template, read back before it leaves.
+
+`prepare` is called once for each parameter of a step, `encode` for each draw, on any thread:
+a template is bytes, and every call has handles of its own. The same input is the same bytes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamer.domain import Array
+from streamer.grib import codes
+from streamer.grib.codes import CodesError, Handle
+from streamer.grib.packing import MOST_BITS, Packing, rounding_error
+from streamer.grib.template import (
+    EncodeError,
+    FieldTarget,
+    Imprint,
+    Template,
+    Wanted,
+    found_keys,
+    prepare,
+    refuse_difference,
+)
+
+__all__ = [
+    "Draw",
+    "EncodeError",
+    "FieldTarget",
+    "Imprint",
+    "Packing",
+    "Template",
+    "encode",
+    "ensemble_size",
+    "prepare",
+]
+
+#: perturbationNumber and numberOfForecastsInEnsemble have 8 bits.
+MOST_FORECASTS = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One draw of a step: its number, from 0, and how many there are."""
+
+    number: int
+    of: int
+
+
+def encode(values: Array, template: Template, draw: Draw) -> bytes:
+    """Encode a fine field as one GRIB 2 message.
+
+    values: (H, W) in the bundle's units, rows north to south, on the template's grid.
+    Raises EncodeError, with key, what was found and what was wanted, for values that are not
+    finite, that need too many bits, or that read back differently; and for too large an ensemble.
+    """
+    target = template.target
+    where = f"{target.parameter} of {target.key.text}, draw {draw.number}"
+    packed = _packed(values, target, where)
+    low, high = float(packed.min()), float(packed.max())
+    bits = template.packing.bits_for(target.parameter, low, high)
+    if bits > MOST_BITS:
+        raise EncodeError(
+            f"{where}: values from {low:g} to {high:g} need {bits} bits to keep "
+            f"packing.precision, GRIB readers take {MOST_BITS}"
+        )
+    wanted = (*template.wanted, *_membership(template, draw))
+    try:
+        with codes.opened(template.message) as handle:
+            for key, value in wanted[len(template.wanted) :]:
+                handle.set(key, value)
+            handle.set("bitsPerValue", bits)
+            handle.set_values(packed.ravel())
+            message = handle.message()
+        with codes.opened(message) as handle:
+            _refuse_changed(handle, packed, rounding_error(low, high, bits), where)
+            refuse_difference(wanted, found_keys(handle, wanted), target)
+    except CodesError as error:
+        raise EncodeError(f"{where}: ecCodes cannot encode it: {error}") from error
+    return message
+
+
+def ensemble_size(members: int, draws: int) -> int:
+    """Return how many forecasts the published ensemble has; EncodeError above GRIB's 8 bits."""
+    size = members * draws
+    if size > MOST_FORECASTS:
+        raise EncodeError(
+            f"{members} members of {draws} draws are {size} forecasts, "
+            f"GRIB's numberOfForecastsInEnsemble holds {MOST_FORECASTS}"
+        )
+    return size
+
+
+def _packed(values: Array, target: FieldTarget, where: str) -> codes.Values:
+    """Return the values in the message's units, (H, W) float64."""
+    if values.shape != target.grid.shape:
+        raise EncodeError(f"{where}: values have shape {values.shape}, grid {target.grid.shape}")
+    if not np.isfinite(values).all():
+        count = int(values.size - np.isfinite(values).sum())
+        raise EncodeError(f"{where}: {count} of {values.size} values are not finite, wanted none")
+    packed: codes.Values = values.astype(np.float64)
+    return packed if target.factor == 1.0 else packed / target.factor
+
+
+def _membership(template: Template, draw: Draw) -> Wanted:
+    """Return the draw's place in the whole ensemble: member * D + draw, of M * D."""
+    member = template.target.key.run.member
+    # Some centres do not count the control among their members, so M may be too small by one.
+    size = ensemble_size(max(template.members, member + 1), draw.of)
+    return (
+        ("perturbationNumber", member * draw.of + draw.number),
+        ("numberOfForecastsInEnsemble", size),
+    )
+
+
+def _refuse_changed(handle: Handle, packed: codes.Values, bound: float, where: str) -> None:
+    """Raise EncodeError if any value reads back further from its own than packing may move it."""
+    count = handle.integer("numberOfMissing")
+    if count:
+        raise EncodeError(f"{where}: numberOfMissing is {count}, wanted 0")
+    found = handle.values()
+    if found.size != packed.size:
+        raise EncodeError(f"{where}: reads back {found.size} values, wanted {packed.size}")
+    found -= packed.ravel()
+    worst = float(np.abs(found, out=found).max())
+    if not worst <= bound:
+        raise EncodeError(
+            f"{where}: values read back differ by {worst:g}, wanted at most {bound:g}"
+        )
