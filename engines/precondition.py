@@ -1,9 +1,17 @@
-"""What surrounds a network so that it sees and gives numbers of order one at every noise level."""
+"""What surrounds a network so that it sees and gives numbers of order one at every noise level.
 
-from typing import NamedTuple
+Plain numpy: running a bundle needs no torch, and the exported graph holds none of this. Each kind
+that a manifest may name is one function of sigma, listed in `KINDS`.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from engines.errors import BundleError
 
 
 class Coefficients(NamedTuple):
@@ -15,7 +23,7 @@ class Coefficients(NamedTuple):
     c_noise: NDArray[np.float32]
 
 
-def edm(sigma: NDArray[np.floating], sigma_data: float) -> Coefficients:
+def edm(sigma: NDArray[np.floating[Any]], sigma_data: float) -> Coefficients:
     """Return the factors of EDM for each `sigma`, (B,) above 0, computed in double precision.
 
     Source: Karras et al. 2022, table 1 (https://arxiv.org/abs/2206.00364).
@@ -28,3 +36,17 @@ def edm(sigma: NDArray[np.floating], sigma_data: float) -> Coefficients:
         c_in=(1.0 / np.sqrt(total)).astype(np.float32),
         c_noise=(np.log(s) / 4.0).astype(np.float32),
     )
+
+
+#: A function of (sigma, sigma_data); vp, ve and direct join here.
+KINDS: Mapping[str, Callable[[NDArray[np.floating[Any]], float], Coefficients]] = MappingProxyType(
+    {"edm": edm}
+)
+
+
+def coefficients(kind: str, sigma: NDArray[np.floating[Any]], sigma_data: float) -> Coefficients:
+    """Return the factors of a kind by its name; raises BundleError for one we do not know."""
+    if kind not in KINDS:
+        known = ", ".join(KINDS)
+        raise BundleError(f"preconditioning kind is {kind!r}, wanted one of {known}")
+    return KINDS[kind](sigma, sigma_data)

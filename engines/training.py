@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engines.errors import UsageError
+from engines.manifest import Preconditioning
 from engines.networks import NetworkSettings, build
-from engines.precondition import Preconditioning
+from engines.precondition import coefficients
 
 Array = NDArray[np.float32]
 HELD_BACK_TILES = 32
@@ -57,7 +58,7 @@ class TrainingSettings:
     batch: int = 8
     tile: tuple[int, int] = (64, 72)
     seed: int = 1
-    learning_rate: float = 1e-3
+    learning_rate: float = 1.5e-3
     warmup: int = 100
     average: float = 0.998
     noise: tuple[float, float] = (-0.8, 1.2)
@@ -125,7 +126,7 @@ def batch_loss(network: nn.Module, batch: Batch, preconditioning: Preconditionin
     |D - clean|^2 / c_out^2 is the squared error of the raw network against its own target,
     (clean - c_skip x) / c_out, which has unit variance at every level.
     """
-    scalings = preconditioning.coefficients(batch.sigma)
+    scalings = coefficients(preconditioning.kind, batch.sigma, preconditioning.sigma_data)
     x = batch.clean + batch.sigma[:, None, None, None] * batch.noise
     joined = np.concatenate([x, batch.condition], axis=1) * scalings.c_in[:, None, None, None]
     target = (batch.clean - scalings.c_skip[:, None, None, None] * x) / (
