@@ -32,6 +32,7 @@ __all__ = [
     "Template",
     "encode",
     "ensemble_size",
+    "mars_keys",
     "prepare",
 ]
 
@@ -89,6 +90,12 @@ def ensemble_size(members: int, draws: int) -> int:
             f"GRIB's numberOfForecastsInEnsemble holds {MOST_FORECASTS}"
         )
     return size
+
+
+def mars_keys(template: Template, draw: Draw) -> dict[str, str]:
+    """Return the MARS keys of a draw's message, for headers."""
+    number = dict(_membership(template, draw))["perturbationNumber"]
+    return {**template.mars, "number": str(number)}
 
 
 def _packed(values: Array, target: FieldTarget, where: str) -> codes.Values:

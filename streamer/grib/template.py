@@ -23,7 +23,7 @@ POST_PROCESSED_ANALYSIS, POST_PROCESSED_FORECAST = 12, 13
 #: Product definition templates by that of the input: a point in time, or an interval.
 MEMBER_TEMPLATES: Mapping[int, int] = {0: 1, 1: 1, 2: 1, 8: 11, 11: 11, 12: 11}
 #: The MARS key names that travel as headers, where the message knows them.
-MARS_KEYS = ("class", "stream", "type", "expver", "date", "time", "step", "param", "levtype")
+MARS_KEYS = ("class", "stream", "type", "expver", "date", "time", "param", "levtype", "levelist")
 
 Wanted = tuple[tuple[str, str | int], ...]
 
@@ -73,6 +73,11 @@ class Template:
     wanted: Wanted
     members: int
     mars: Mapping[str, str]
+
+    @property
+    def param_id(self) -> int:
+        """ecCodes' number of the parameter."""
+        return int(dict(self.wanted)["paramId"])
 
 
 def prepare(
