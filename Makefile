@@ -8,6 +8,8 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON ?= python3
 DEV := .venv/bin
 DEMO := .venv-demo/bin
+# The topics of deployment/examples/wind.yaml.
+TOPICS ?= forecast.coarse forecast.fine forecast.fine.steps forecast.fine.dead
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-input
 # What an environment was made from is part of its stamp's name: another lock, another stamp.
 DEV_STAMP := .venv/.made-from-$(shell cat requirements/dev.txt pyproject.toml | cksum | cut -d' ' -f1)
@@ -64,12 +66,12 @@ bench: $(DEV_STAMP) ## Measure speed and memory; the figures go to tests/benchma
 	@$(DEV)/python -m tests.benchmarks
 
 .PHONY: kafka
-kafka: ## Start a local Apache Kafka on localhost:9092, from its Maven jars
-	@bash deployment/kafka/start
+kafka: ## Start a local Apache Kafka on localhost:9092 from its Maven jars, and make TOPICS
+	@bash deployment/kafka/kafka.sh start $(TOPICS)
 
 .PHONY: kafka-stop
-kafka-stop: ## Stop it
-	@bash deployment/kafka/stop
+kafka-stop: ## Stop the local Apache Kafka; its data stay in .kafka/
+	@bash deployment/kafka/kafka.sh stop
 
 .PHONY: lock
 lock: $(DEV_STAMP) ## Resolve the dependencies anew, for Python 3.11 to 3.13

@@ -2,14 +2,18 @@
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+#: What the wheel installs.
+PACKAGES = ("engines", "monitoring", "streamer")
+
 #: Where a tool comes from, told when it is missing.
-PACKAGES = {
+TOOLS = {
     "cdo": "Debian package cdo",
     "grib_ls": "Debian package libeccodes-tools",
     "java": "Debian package default-jre-headless",
@@ -29,8 +33,20 @@ def require_tool(name: str) -> str:
     """Return the path of a program; without it the test skips at a desk and fails in CI."""
     found = shutil.which(name)
     if found is None:
-        skip_at_a_desk(f"{name} is not installed ({PACKAGES.get(name, 'not on the PATH')})")
+        skip_at_a_desk(f"{name} is not installed ({TOOLS.get(name, 'not on the PATH')})")
     return str(found)
+
+
+def tracked() -> list[Path]:
+    """Return the files of the repository, as git knows them."""
+    require_tool("git")
+    done = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip("not a git checkout, so nothing says which files belong to the project")
+    files = [REPOSITORY / name for name in done.stdout.split("\0") if name]
+    return [path for path in files if path.exists()]
 
 
 @pytest.fixture(scope="session")
