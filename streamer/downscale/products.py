@@ -1,0 +1,56 @@
+"""Turns residuals into physical fields, and looks whether they can be true."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from engines.bundle import Bundle
+from streamer.domain import Array
+
+
+def physical(residual: Array, condition: Array, bundle: Bundle) -> Array:
+    """Return draws in the bundle's units, (D, C, H, W) float32, written over `residual`.
+
+    residual: (D, C, H, W), in units of its own deviation. condition: as `condition()` made it.
+    fine = (coarse_norm + residual * residual_std) * fine_std + fine_mean
+    """
+    normals = bundle.normalisation
+    scale = _column([n.residual_std * n.fine_std for n in normals])
+    base = condition[: len(normals)] * _column([n.fine_std for n in normals])
+    base += _column([n.fine_mean for n in normals])
+    residual *= scale
+    residual += base
+    return residual
+
+
+def out_of_range(
+    draws: Array, channels: tuple[str, ...], ranges: Mapping[str, tuple[float, float]]
+) -> tuple[str, ...]:
+    """Return one sentence for each channel that leaves its range; () for sound draws.
+
+    draws: (D, C, H, W). ranges: lowest and highest sound value by parameter, in its units; a
+    parameter without one is not looked at. A number that is not finite leaves every range.
+    """
+    found = []
+    for i, name in enumerate(channels):
+        if name in ranges:
+            low, high = ranges[name]
+            least, most = float(draws[:, i].min()), float(draws[:, i].max())
+            # Written so that a value that is not a number fails too.
+            if not (low <= least and most <= high):
+                found.append(f"{name} is {least:g} to {most:g}, wanted {low:g} to {high:g}")
+    return tuple(found)
+
+
+def ranges(bundle: Bundle) -> Mapping[str, tuple[float, float]]:
+    """Return the lowest and highest sound value that the manifest gives each parameter."""
+    parameters = bundle.grib.get("parameters", {})
+    return {
+        name: (float(part["range"][0]), float(part["range"][1]))
+        for name, part in parameters.items()
+        if part.get("range")
+    }
+
+
+def _column(values: list[float]) -> Array:
+    return np.array(values, dtype=np.float32).reshape(-1, 1, 1)
