@@ -24,6 +24,8 @@ from streamer.domain import Array, Grid
 from streamer.grib.manifest import Coarse
 
 _CACHE = "MIR_CACHE_PATH"
+#: MIR's words for a field that does not reach to the grid
+_OUTSIDE = ("input domain must contain output domain", "to at least one point")
 #: one at a time: descriptor 1 belongs to the whole process
 _turn = threading.RLock()
 
@@ -55,9 +57,14 @@ def to_coarse(values: NDArray[np.floating[Any]], grid: Grid, coarse: Coarse) -> 
     return _coarsen(mir.ArrayInput(source, _spec(grid)), coarse)
 
 
-def message_to_coarse(message: bytes, coarse: Coarse) -> Array:
-    """Take a GRIB message on any grid that MIR knows to the coarse grid, like `to_coarse`."""
-    return _coarsen(mir.GribMemoryInput(message), coarse)
+def message_to_coarse(message: bytes, coarse: Coarse, via: Grid | None = None) -> Array:
+    """Take a GRIB message on any grid that MIR knows to the coarse grid, like `to_coarse`.
+
+    via: a regular grid to interpolate to first, linearly, where MIR cannot average boxes.
+    """
+    if via is None:
+        return _coarsen(mir.GribMemoryInput(message), coarse)
+    return to_coarse(_run(mir.GribMemoryInput(message), via, "linear"), via, coarse)
 
 
 def to_fine(values: Array, coarse: Coarse, fine: Grid, interpolation: str) -> Array:
@@ -105,7 +112,10 @@ def _run(source: Any, grid: Grid, interpolation: str) -> Array:
         values = np.array(output.values(), dtype=np.float32)
         found: Mapping[str, Any] = output.spec
     except (RuntimeError, ValueError) as error:
-        raise RegridError(f"MIR: {str(error).splitlines()[0]}") from error
+        said = (str(error).splitlines() or [""])[0]
+        if any(words in said for words in _OUTSIDE):
+            raise NotCovered(f"the field does not reach so far ({said})") from error
+        raise RegridError(f"MIR cannot regrid it: {said}") from error
     if values.shape != grid.shape or not _same_place(found, grid):
         raise NotCovered(f"the field reaches over {_reach(found)}")
     missing = int(np.count_nonzero(~np.isfinite(values)))

@@ -1,0 +1,54 @@
+"""What the daemon wants of the messages that it reads; small enough to send to every worker."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from streamer.grib.manifest import GribManifest, Key
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where forecasts come from: the first source whose keys all match gives its name.
+
+    match: GRIB keys and what they must be, as numbers or as the text that `grib_ls` shows.
+    """
+
+    name: str
+    match: Mapping[str, Key] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse names that would break a record's key."""
+        if not self.name or "/" in self.name:
+            raise ValueError(f"name: found {self.name!r}, wanted text without a slash")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one record may ask of a worker."""
+
+    #: points of one field, read from its header before any value; 0.1 degrees of globe are 6.5e6
+    points: int = 10_000_000
+    #: bytes of one record
+    record_bytes: int = 256 << 20
+    #: messages, or fields within one message, of one record
+    messages: int = 10_000
+    #: for one record, then for each of its messages alone; the first field of a large grid
+    #: needs MIR's weights made, measured 17 s for 4.7 million points
+    worker_timeout_s: float = 120.0
+    #: private memory of one worker; such weights were seen to need 2 GB
+    worker_memory_bytes: int = 4 << 30
+
+    def __post_init__(self) -> None:
+        """Refuse limits that nothing can keep."""
+        for name in self.__slots__:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: found {getattr(self, name)}, wanted more than 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """Which messages are wanted, and on which grids. No sources: all, and their source is "-"."""
+
+    manifest: GribManifest
+    sources: tuple[Source, ...] = ()
+    limits: Limits = Limits()
