@@ -1,0 +1,251 @@
+"""Fields to complete steps: duplicates, disorder, late fields, expiry, and the end of runs.
+
+A state machine fed with fields and with time. Whatever keeps a field holds its origin; whatever
+ends a step or drops a field gives the origins back, for the ledger to release.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import ClassVar
+
+from engines.errors import DownscaledError
+from streamer.domain import Field, Origin, RunKey, Step, StepKey, Unwanted
+from streamer.intake.ended import EndedSteps
+from streamer.intake.events import (
+    Added,
+    Completed,
+    DuplicateField,
+    EndedRun,
+    EndedStep,
+    Ending,
+    ExpiredStep,
+    Kept,
+    Outcome,
+    RunEnded,
+)
+from streamer.intake.runs import Runs
+from streamer.intake.waiting import WaitingStep
+
+
+class AssemblyError(DownscaledError):
+    """An end told of a step that is not in flight: a fault of ours."""
+
+    reason: ClassVar[str] = "assembly"
+
+
+@dataclass(frozen=True, slots=True)
+class AssemblySettings:
+    """What a step consists of, and how long it is waited for.
+
+    parameters: that every step needs, in the bundle's order.
+    expected: a run's lead times in minutes; fields of others are unwanted.
+    expire_after_s: after a step's or a run's newest record, in record time.
+    repeat_horizon_h: how long ended steps are remembered, in record time.
+    max_age_h: runs whose reference time is older are passed by; None takes all.
+    """
+
+    parameters: tuple[str, ...]
+    expected: Callable[[RunKey], tuple[int, ...]]
+    expire_after_s: float = 3 * 3600.0
+    repeat_horizon_h: float = 48.0
+    max_age_h: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _InFlight:
+    """A complete step on its way through the engine: enough to know its duplicates."""
+
+    partition: int
+    newest: datetime
+    digests: Mapping[str, bytes]
+
+
+class Assembler:
+    """All steps and runs of the partitions that are ours."""
+
+    def __init__(self, settings: AssemblySettings) -> None:
+        self._settings = settings
+        self._expire_after = timedelta(seconds=settings.expire_after_s)
+        self._horizon = timedelta(hours=settings.repeat_horizon_h)
+        self._open: dict[StepKey, WaitingStep] = {}
+        self._in_flight: dict[StepKey, _InFlight] = {}
+        self._ended = EndedSteps(self._horizon)
+        self._runs = Runs(settings.expected)
+        self._mine: set[int] = set()
+
+    @property
+    def open_count(self) -> int:
+        """How many steps wait for fields."""
+        return len(self._open)
+
+    def in_flight_count(self, partition: int) -> int:
+        """How many complete steps of a partition have not ended."""
+        return sum(step.partition == partition for step in self._in_flight.values())
+
+    def is_run_spread(self, key: RunKey) -> bool:
+        """Whether a run may lie in several partitions and so never ends; for `EndedStep`."""
+        return self._runs.is_spread(key)
+
+    def add(
+        self,
+        field: Field,
+        origin: Origin,
+        record_time: datetime,
+        now: datetime,
+        *,
+        is_run_spread: bool = False,
+    ) -> Added:
+        """Take a field into its step, or say why not; the caller holds `origin` until it ends.
+
+        record_time: as the partition's clock gave it. is_run_spread: whether the record's key
+        names the step (`runs.names_step`).
+        """
+        dropped = self._unwanted(field, now) or self._repeated(field, origin)
+        if dropped is not None:
+            return dropped
+        step = self._open.get(field.key)
+        reopened = step is None and self._ended.has_expired(field.key)
+        if step is None:
+            step = WaitingStep(origin.partition, field.grid, record_time)
+            self._open[field.key] = step
+        refused = step.take(field, origin, record_time)
+        if refused is not None:
+            return refused
+        self._runs.begin(field.key, step.partition, record_time, is_spread=is_run_spread)
+        if len(step.fields) < len(self._settings.parameters):
+            return Kept(reopened)
+        return self._complete(field.key, now)
+
+    def end(self, key: StepKey, outcome: Outcome) -> RunEnded | None:
+        """Note how a step in flight ended, once its transaction is prepared.
+
+        Returns the run's end where that was its last step; it belongs in the same transaction.
+        """
+        step = self._in_flight.pop(key, None)
+        if step is None:
+            raise AssemblyError(f"{key.text} ended {outcome}, but it is not in flight")
+        return self._end(key, outcome, step.partition, step.newest)
+
+    def expire(self, partition: int, at: datetime | None) -> list[Ending]:
+        """End what has waited too long at a partition's record time, steps before their runs.
+
+        at: None while the partition's clock shows nothing: then nothing expires.
+        Also forgets ended steps beyond the repeat horizon. Costs a look at every open step.
+        """
+        if at is None:
+            return []
+        due = [
+            key
+            for key, step in self._open.items()
+            if step.partition == partition and step.newest + self._expire_after <= at
+        ]
+        endings = [ending for key in due for ending in self._expire(key)]
+        for run in self._runs.silent(partition, at - self._expire_after):
+            endings += self._expire_run(run)
+        oldest = self._ended.prune(partition, at)
+        if oldest is not None:
+            self._runs.prune(partition, oldest)
+        return endings
+
+    def expire_oldest(self, partition: int) -> list[Ending]:
+        """End the open step of a partition with the lowest offset; nothing where none is open."""
+        mine = [key for key, step in self._open.items() if step.partition == partition]
+        if not mine:
+            return []
+        return list(self._expire(min(mine, key=lambda key: self._open[key].lowest_offset)))
+
+    def finish(self) -> list[Ending]:
+        """End all that is incomplete: the input has ended. Steps in flight keep their runs open."""
+        endings = [ending for key in list(self._open) for ending in self._expire(key)]
+        for run in self._runs.idle():
+            endings += self._expire_run(run)
+        return endings
+
+    def restore(
+        self, steps: Iterable[EndedStep], runs: Iterable[EndedRun], partitions: Collection[int]
+    ) -> None:
+        """Take in what the steps topic holds before the first field of new partitions is added.
+
+        steps, runs: of all partitions, in any order. partitions: those just assigned; of ours
+        that stayed, more is known here than there.
+        """
+        stayed = self._mine - set(partitions)
+        self._mine |= set(partitions)
+        news = [ended for ended in steps if ended.partition not in stayed]
+        known = {ended.key: self._ended.remember(ended) for ended in news}
+        self._runs.restore(known.values(), runs, partitions)
+
+    def abandon(self, partition: int) -> None:
+        """Forget everything of a partition that is no longer ours; `restore` when it returns."""
+        self._mine.discard(partition)
+        self._open = {k: s for k, s in self._open.items() if s.partition != partition}
+        self._in_flight = {k: s for k, s in self._in_flight.items() if s.partition != partition}
+        self._ended.forget(partition)
+        self._runs.forget(partition)
+
+    def _unwanted(self, field: Field, now: datetime) -> Unwanted | None:
+        settings = self._settings
+        if field.parameter not in settings.parameters:
+            return Unwanted("parameter")
+        if field.key.minutes not in settings.expected(field.key.run):
+            return Unwanted("step")
+        if settings.max_age_h is None or field.key in self._open:
+            return None
+        age = now - field.key.run.reference_time
+        return Unwanted("old") if age > timedelta(hours=settings.max_age_h) else None
+
+    def _repeated(self, field: Field, origin: Origin) -> DuplicateField | None:
+        """Return a duplicate where the step is in flight or over."""
+        flying = self._in_flight.get(field.key)
+        if flying is not None:
+            return DuplicateField(origin, flying.digests[field.parameter] == field.digest)
+        if field.key not in self._open and self._ended.is_over(field.key, origin):
+            return DuplicateField(origin, None)
+        return None
+
+    def _complete(self, key: StepKey, now: datetime) -> Completed:
+        step = self._open.pop(key)
+        pairs = [step.fields[parameter] for parameter in self._settings.parameters]
+        digests = {parameter: field.digest for parameter, (field, _) in step.fields.items()}
+        self._in_flight[key] = _InFlight(step.partition, step.newest, digests)
+        fields, origins = (tuple(part) for part in zip(*pairs, strict=True))
+        return Completed(Step(key, fields, origins, step.newest, now), tuple(step.rejected))
+
+    def _expire(self, key: StepKey) -> Iterator[Ending]:
+        step = self._open.pop(key)
+        yield ExpiredStep(
+            key,
+            step.partition,
+            missing=tuple(p for p in self._settings.parameters if p not in step.fields),
+            origins=tuple(origin for _, origin in step.fields.values()),
+            newest_record_time=step.newest,
+            seen=tuple(step.seen),
+            rejected=tuple(step.rejected),
+        )
+        offsets = frozenset((origin.partition, origin.offset) for origin in step.seen)
+        run = self._end(key, Outcome.EXPIRED, step.partition, step.newest, offsets)
+        if run is not None:
+            yield run
+
+    def _expire_run(self, key: RunKey) -> Iterator[Ending]:
+        """End the steps of a run that were never seen, and the run."""
+        steps, partition, newest = self._runs.unseen(key)
+        ended = None if steps else self._runs.end(key)
+        for step in steps:
+            yield ExpiredStep(step, partition, self._settings.parameters, (), newest)
+            ended = self._end(step, Outcome.EXPIRED, partition, newest)
+        if ended is not None:
+            yield ended
+
+    def _end(
+        self,
+        key: StepKey,
+        outcome: Outcome,
+        partition: int,
+        newest: datetime,
+        offsets: frozenset[tuple[int, int]] = frozenset(),
+    ) -> RunEnded | None:
+        is_spread = self._runs.is_spread(key.run)
+        self._ended.remember(EndedStep(key, outcome, partition, newest, offsets, is_spread))
+        return self._runs.end_step(key, outcome)
