@@ -75,6 +75,14 @@ class StepRecord:
     sampler: Plain = field(default_factory=dict)
     quality: Plain = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Refuse a step that is complete for a reason, or not complete for none."""
+        if (self.outcome is Outcome.COMPLETE) != (self.reason is None):
+            raise RecordError(
+                f"{self.key.text} is {self.outcome} with reason {self.reason!r}, "
+                "wanted a reason for all but complete"
+            )
+
     def encode(self) -> bytes:
         """Return the record's value; raises RecordError for a number that JSON has no word for."""
         return _encode(

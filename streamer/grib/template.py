@@ -76,7 +76,7 @@ class Template:
 
     @property
     def param_id(self) -> int:
-        """ecCodes' number of the parameter."""
+        """The parameter's number in ecCodes."""
         return int(dict(self.wanted)["paramId"])
 
 
