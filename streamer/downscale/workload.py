@@ -78,7 +78,7 @@ class Workload:
     _steps: dict[Hashable, _Open] = field(default_factory=dict)
     _queue: list[tuple[tuple[float, int, int, int], _Job]] = field(default_factory=list)
     _finished: list[Finished] = field(default_factory=list)
-    _ages: itertools.count[int] = field(default_factory=itertools.count)
+    _age: int = 0  #: how many steps were added so far
 
     def __len__(self) -> int:
         """How many steps are not finished."""
@@ -96,9 +96,9 @@ class Workload:
             draws_left=len(work.draws),
         )
         self._steps[work.key] = step
-        age = next(self._ages)
         for draw, tile in itertools.product(range(len(work.draws)), range(len(step.conditions))):
-            self._push(_Job(step, (-work.urgency, age, draw, tile)))
+            self._push(_Job(step, (-work.urgency, self._age, draw, tile)))
+        self._age += 1
 
     def cancel(self, key: Hashable) -> None:
         """Forget a step and its jobs, also those in a batch now; unknown keys are no fault."""
