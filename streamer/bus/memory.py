@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from streamer.bus.memory_broker import RESERVE_BYTES, MemoryBroker
+from streamer.bus.memory_broker import MemoryBroker
 from streamer.bus.record import (
     Assignment,
     BusError,
@@ -15,6 +15,7 @@ from streamer.bus.record import (
     Record,
     Revoked,
 )
+from streamer.bus.sizes import RESERVE_BYTES
 
 _LOT_RECORDS = 64
 _LOT_BYTES = 16 * 2**20
@@ -27,14 +28,17 @@ def _ignore(partitions: Sequence[Partition]) -> None:
 class MemoryBus:
     """One instance of a group on a `MemoryBroker`; the protocol is `Bus`'s.
 
-    Joins the group at once. A bus made later with the same group and instance replaces this one.
+    reads: the topics that the group divides; writes: topics that must exist, too. Raises
+    BusError where one does not. Joins the group at once; a bus made later with the same group
+    and instance replaces this one.
     """
 
     def __init__(
         self,
         broker: MemoryBroker,
-        topics: Sequence[str],
+        reads: Sequence[str],
         *,
+        writes: Sequence[str] = (),
         group_id: str = "memory",
         instance: str = "memory",
         revoked: Revoked = _ignore,
@@ -48,7 +52,9 @@ class MemoryBus:
         self._held: tuple[Partition, ...] = ()
         self._turn = 0
         with broker.changed:
-            self._wanted = [p for topic in topics for p in broker.partitions(topic)]
+            for topic in writes:
+                broker.partitions(topic)
+            self._wanted = [p for topic in reads for p in broker.partitions(topic)]
             self._group = broker.group(group_id)
             self._epoch = self._group.join(instance, self._wanted)
             broker.changed.notify_all()

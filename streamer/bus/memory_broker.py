@@ -10,9 +10,8 @@ from streamer.bus.memory_group import Group
 from streamer.bus.memory_log import Log
 from streamer.bus.partitioner import partition_of
 from streamer.bus.record import BusError, Commit, Outgoing, Partition, Record
+from streamer.bus.sizes import size_bytes, too_large_text
 
-#: What a batch, a key and headers may take of a topic's limit, bytes; a step's field needs 1.5 KB.
-RESERVE_BYTES = 4096
 _LIMIT_BYTES = 64 * 2**20
 
 
@@ -140,17 +139,3 @@ class MemoryBroker:
         if record.key is None:
             return topic.logs[next(self._unkeyed) % len(topic.logs)]
         return topic.logs[partition_of(record.key, len(topic.logs))]
-
-
-def size_bytes(record: Outgoing) -> int:
-    """Return what a record takes of its topic's limit, a batch of its own included, from above."""
-    headers = sum(len(name.encode()) + len(value) + 10 for name, value in record.headers)
-    return 61 + 40 + len(record.key or b"") + len(record.value) + headers
-
-
-def too_large_text(topic: str, size: int, limit: int) -> str:
-    """Say that a record does not fit its topic."""
-    return (
-        f"a record of {size} bytes is above the limit of topic {topic}, {limit} bytes "
-        f"(`max.message.bytes`); nothing was written"
-    )

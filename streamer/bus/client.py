@@ -1,0 +1,234 @@
+"""The only module that imports the Kafka client: makes its parts from our settings.
+
+kafka-python 3 has transactions, consumer groups with static members and TLS without a compiler.
+What its use rests on, and its documentation does not say, stands beside the lines that need it.
+"""
+
+import logging
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import kafka
+import kafka.errors as kafka_errors
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+
+from engines.errors import UsageError
+from streamer.bus.record import BusError, Commit, Fenced, Partition, Replaced
+from streamer.bus.settings import BusSettings, Security
+
+#: Larger than any record that a broker takes; the topic's own limit is what we check.
+_REQUEST_BYTES = 256 * 2**20
+#: A transaction's fields to one partition leave in one request; a broker's usual limit is 1 MiB.
+_BATCH_BYTES = 1_000_000
+_RETRY_MS = 10
+_SECOND_MS = 1000
+
+KafkaError = kafka_errors.KafkaError
+OffsetOutOfRange = kafka_errors.OffsetOutOfRangeError
+NotAuthorized = kafka_errors.AuthorizationError
+TopicPartition = kafka.TopicPartition
+
+
+class GiveBack(BaseException):
+    """Carries partitions that are being taken from us out of the client's own thread.
+
+    The client calls its listener on the thread that sends heartbeats, where nothing may wait.
+    An exception that is no `Exception` passes through it unlogged, ends this attempt to rejoin,
+    and reaches the polling thread, which lets go in its own time and polls again.
+    """
+
+    def __init__(self, partitions: list[Partition], *, is_lost: bool) -> None:
+        super().__init__("partitions are to be given back")
+        self.partitions = partitions
+        self.is_lost = is_lost
+
+
+class Listener(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
+    """Notes what the group gives and takes; see `GiveBack` for how it tells."""
+
+    def __init__(self, assigned: Callable[[list[Any]], None]) -> None:
+        self.held: list[Partition] = []
+        self._assigned = assigned
+
+    def on_partitions_revoked(self, revoked: set[Any]) -> None:
+        """Stop the rejoining until the polling thread has let go."""
+        if self.held:
+            raise GiveBack(self.held, is_lost=False)
+
+    def on_partitions_lost(self, lost: set[Any]) -> None:
+        """Stop the rejoining until the polling thread has forgotten."""
+        if self.held:
+            raise GiveBack(self.held, is_lost=True)
+
+    def on_partitions_assigned(self, assigned: set[Any]) -> None:
+        """Pass on what is ours now; asking the broker anything is not possible here."""
+        self.held = [Partition(*tp) for tp in sorted(assigned)]
+        self._assigned(sorted(assigned))
+
+
+def open_consumer(settings: BusSettings, *, in_group: bool) -> Any:
+    """Connect a consumer of committed records that commits nothing by itself.
+
+    in_group: a static member of our group; else a reader that partitions are assigned to by hand.
+    """
+    membership = dict[str, Any](
+        group_id=settings.group_id,
+        group_instance_id=settings.instance,
+        session_timeout_ms=round(settings.session_timeout_s * _SECOND_MS),
+        heartbeat_interval_ms=round(settings.session_timeout_s * _SECOND_MS / 5),
+        max_poll_interval_ms=round(settings.max_poll_interval_s * _SECOND_MS),
+        # Everything is given back before anything is dealt out: the simplest to be right about.
+        # A class, since an assignor object holds state and must not be shared.
+        partition_assignment_strategy=[RangePartitionAssignor],
+    )
+    with translated(settings):
+        return kafka.KafkaConsumer(
+            **_connection(settings),
+            **(membership if in_group else {}),
+            # Only then does the client ask for stable offsets, too (not those of a transaction
+            # that is still open).
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            allow_auto_create_topics=False,
+            metrics_enabled=False,
+            fetch_max_bytes=settings.fetch_max_bytes,
+            max_partition_fetch_bytes=settings.fetch_max_bytes,
+            fetch_max_wait_ms=500 if in_group else 100,
+        )
+
+
+def open_producer(settings: BusSettings, *, transactional: bool) -> Any:
+    """Connect a producer; a transactional one has ended whatever its predecessor left open."""
+    ours = {"transactional_id": settings.transactional_id} if transactional else {}
+    with translated(settings):
+        producer = kafka.KafkaProducer(
+            **_connection(settings),
+            **ours,
+            transaction_timeout_ms=round(settings.transaction_timeout_s * _SECOND_MS),
+            max_block_ms=round(settings.request_timeout_s * _SECOND_MS),
+            delivery_timeout_ms=round(settings.request_timeout_s * 2 * _SECOND_MS),
+            # GRIB is compressed already.
+            compression_type=None,
+            linger_ms=0,
+            # A transaction that begins while the last one's markers are written is asked to wait;
+            # the default of 100 ms was half of all its time.
+            retry_backoff_ms=_RETRY_MS,
+            batch_size=_BATCH_BYTES,
+            max_request_size=_REQUEST_BYTES,
+            allow_auto_create_topics=False,
+            metrics_enabled=False,
+            acks="all",
+        )
+        if transactional:
+            try:
+                producer.init_transactions()
+            except BaseException:
+                producer.close(timeout=0)
+                raise
+    return producer
+
+
+def open_admin(settings: BusSettings) -> Any:
+    """Connect an administrator: one that asks about topics."""
+    with translated(settings):
+        return kafka.KafkaAdminClient(**_connection(settings))
+
+
+def topic_configs(admin: Any, topics: list[str]) -> dict[str, dict[str, str]]:
+    """Ask for all settings of topics, by topic and name. Raises the client's errors."""
+    wanted = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
+    return _configs(admin, wanted, "topic")
+
+
+def broker_configs(admin: Any) -> dict[str, str]:
+    """Ask for all settings of one broker, by name. Raises the client's errors."""
+    node = str(admin.describe_cluster()["brokers"][0]["broker_id"])
+    return _configs(admin, [ConfigResource(ConfigResourceType.BROKER, node)], "broker")[node]
+
+
+def offset_and_metadata(commit: Commit) -> Any:
+    """Make what the client commits. Without a leader epoch of -1 it would retry for ever."""
+    return kafka.OffsetAndMetadata(commit.next_offset, commit.metadata, -1)
+
+
+@contextmanager
+def translated(settings: BusSettings) -> Iterator[None]:
+    """Turn the client's errors into ours, naming the broker."""
+    try:
+        yield
+    except (kafka_errors.FencedInstanceIdError, kafka_errors.ProducerFencedError) as error:
+        raise Replaced(
+            f"instance {settings.instance} of group {settings.group_id} is held by another "
+            f"process that started later, or was silent for longer than its transaction may "
+            f"last; one name serves one daemon: give each its own `bus.instance`"
+        ) from error
+    except kafka_errors.CommitFailedError as error:
+        raise Fenced(
+            f"group {settings.group_id}: the partitions were dealt out anew after instance "
+            f"{settings.instance} prepared this work; nothing was written"
+        ) from error
+    except (kafka_errors.KafkaError, OSError) as error:
+        raise BusError(_in_words(error, settings)) from error
+
+
+def _in_words(error: Exception, settings: BusSettings) -> str:
+    text = f"{type(error).__name__}: {error}".strip(": ")
+    if isinstance(error, kafka_errors.SaslAuthenticationFailedError):
+        return f"the broker at {settings.address} does not let us in: {text}"
+    if isinstance(error, kafka_errors.AuthorizationError):
+        return f"the broker at {settings.address} does not allow this: {text}"
+    if isinstance(error, kafka_errors.KafkaTimeoutError):
+        return f"no answer from a broker at {settings.address}: {text}"
+    return f"broker at {settings.address}: {text}"
+
+
+def _configs(admin: Any, wanted: list[Any], kind: str) -> dict[str, dict[str, str]]:
+    found = admin.describe_configs(wanted, config_filter="all")[kind]
+    return {
+        name: {key: value["value"] for key, value in entries.items()}
+        for name, entries in found.items()
+    }
+
+
+def _connection(settings: BusSettings) -> dict[str, Any]:
+    # The client warns of every broker that is away; we say so once, where it is decided.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    return {
+        "bootstrap_servers": list(settings.bootstrap_servers),
+        "client_id": f"downscaled-{settings.instance}",
+        "bootstrap_timeout_ms": round(settings.connect_timeout_s * _SECOND_MS),
+        "request_timeout_ms": round(settings.request_timeout_s * _SECOND_MS),
+        "reconnect_backoff_max_ms": 2000,
+        **security_options(settings.security),
+    }
+
+
+def security_options(security: Security) -> dict[str, Any]:
+    """Say to the client what the config says about TLS and SASL; reads the passwords now."""
+    options: dict[str, Any] = {"security_protocol": security.protocol}
+    if security.uses_tls:
+        options["ssl_context"] = _tls(security)
+        options["ssl_check_hostname"] = security.check_hostname
+    if security.uses_sasl:
+        options["sasl_mechanism"] = security.mechanism
+        options["sasl_plain_username"] = security.username
+        options["sasl_plain_password"] = security.password()
+    return options
+
+
+def _tls(security: Security) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=security.cafile)
+        context.check_hostname = security.check_hostname
+        if security.certfile:
+            context.load_cert_chain(
+                security.certfile, security.keyfile, password=security.key_password()
+            )
+    except (OSError, ssl.SSLError) as error:
+        files = ", ".join(f for f in (security.cafile, security.certfile, security.keyfile) if f)
+        raise UsageError(f"bus.security: {files} cannot be used for TLS: {error}") from error
+    return context
