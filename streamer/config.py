@@ -17,9 +17,9 @@ import yaml
 from engines.errors import UsageError
 from engines.sampler import SamplerSettings
 from streamer.bus.settings import BusSettings
-from streamer.grib.decode import Limits as GribLimits
-from streamer.grib.decode import Source
-from streamer.grib.encode import Packing
+from streamer.grib.packing import Packing
+from streamer.grib.wants import Limits as GribLimits
+from streamer.grib.wants import Source
 from streamer.reading import read
 from streamer.steps import Steps
 

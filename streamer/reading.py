@@ -5,6 +5,7 @@ import difflib
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from engines.errors import UsageError
@@ -115,6 +116,8 @@ def _convert_scalar(hint: Any, found: object) -> Any:
         return found
     if hint is float and isinstance(found, int | float) and not isinstance(found, bool):
         return float(found)
+    if hint is Path and isinstance(found, str):
+        return Path(found)
     if isinstance(hint, type) and type(found) is hint:
         return found
     raise Unreadable(f"found {_name(found)}, wanted {_wanted(hint)}")

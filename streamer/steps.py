@@ -34,6 +34,11 @@ class Steps:
     every_hour: tuple[int, ...] | None
     by_hour: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
+    @classmethod
+    def from_plain(cls, found: object) -> "Steps":
+        """Read the config's value, see `parse_steps`."""
+        return parse_steps(found)
+
     def of(self, reference_time: datetime) -> tuple[int, ...]:
         """Return the lead times in minutes of a run; none where its hour is not named."""
         if self.every_hour is not None:

@@ -143,7 +143,10 @@ def _read_field(
         text = f"{name} at +{_lead(key)} on {grid.words}: {error}"
         raise _Refused(Reason.UNSUPPORTED_GRID, text) from error
     digest = hashlib.sha256(message).digest()
-    return Field(key, name, grid.words, coarse, fine, message, digest, crossed_fine, crossed)
+    return Field(
+        key, name, grid.words, coarse, fine, message, digest, crossed_fine, crossed,
+        factor=match.identity.factor,
+    )  # fmt: skip
 
 
 def _lead(key: StepKey) -> str:

@@ -49,7 +49,7 @@ class Halted:
 Answer = Published | Halted
 
 
-class Publisher:
+class Outbox:
     """Runs `Bus.publish` beside the loop, which prepares the next step meanwhile.
 
     Each commit contains the ones before it, so after a failure none may pass: every later
@@ -64,7 +64,7 @@ class Publisher:
         self._unanswered = 0
         self._era = 0
         self._crash: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self._thread.start()
 
     @property

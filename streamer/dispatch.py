@@ -1,0 +1,241 @@
+"""From a complete step to records ready to be published: the engine, then GRIB, beside the loop."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from engines.bundle import Bundle
+from engines.denoiser import EngineSpec
+from engines.errors import DownscaledError
+from engines.sampler import SamplerSettings
+from monitoring.metrics import Metrics
+from streamer.bus.record import Outgoing
+from streamer.domain import Array, Field, Grid, Step, StepKey
+from streamer.downscale.condition import condition
+from streamer.downscale.engine_room import EngineRoom, Result
+from streamer.downscale.products import out_of_range, ranges
+from streamer.downscale.tiles import Layout
+from streamer.downscale.work import Recipe, Work
+from streamer.grib.encode import Draw, FieldTarget, Imprint, Packing, encode, prepare
+from streamer.headers import Sender, field_headers
+from streamer.reception import Tenure
+from streamer.records import FieldEntry, FieldNames, Plain, list_field
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is made of every step: by which model, how, and under whose name.
+
+    draws: their number. seed, noise: as in the config's `sampler`. product: its name.
+    record_limit: the largest value that the output topic takes, in bytes.
+    """
+
+    bundle: Bundle
+    grid: Grid
+    layout: Layout
+    settings: SamplerSettings
+    draws: int
+    seed: int
+    noise: str
+    product: str
+    topic: str
+    group: str
+    packing: Packing
+    imprint: Imprint
+    record_limit: int
+
+    @property
+    def sampler(self) -> Plain:
+        """The sampler's settings as the step's record tells them; infinity is null there."""
+        plain = dataclasses.asdict(self.settings)
+        told = {k: None if math.isinf(v) else v for k, v in plain.items()}
+        return {"solver": "heun", "seed": self.seed, "noise": self.noise, **told}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """What came of a step: its records, or the fault that made it fail."""
+
+    step: Step
+    tenure: Tenure
+    entries: tuple[FieldEntry, ...] = ()
+    records: tuple[Outgoing, ...] = ()
+    calls: int = 0
+    seconds: float = 0.0
+    quality: Plain = dataclasses.field(default_factory=dict)
+    fault: str = ""
+
+
+class _Refused(DownscaledError):
+    """A field that was made but cannot be sent."""
+
+    reason = "output_too_large"
+
+
+@dataclass(slots=True, eq=False)
+class _Begun:
+    """A step on its way. parts: one task a parameter, once the engine is done with it."""
+
+    step: Step
+    tenure: Tenure
+    conditioning: Future[None] | None = None
+    result: Result | None = None
+    quality: Plain = dataclasses.field(default_factory=dict)
+    parts: list[Future[list[tuple[FieldEntry, Outgoing]]]] = dataclasses.field(default_factory=list)
+
+
+class Dispatch:
+    """The steps between complete and published; belongs to the loop's thread.
+
+    Conditioning and encoding run in `pool`, the network on the engine room's own thread.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        room: EngineRoom,
+        pool: ThreadPoolExecutor,
+        metrics: Metrics,
+        wake: Callable[[], None],
+    ) -> None:
+        self._order = order
+        self._room = room
+        self._pool = pool
+        self._metrics = metrics
+        self._wake = wake
+        self._begun: dict[tuple[int, StepKey], _Begun] = {}
+        self._ranges = ranges(order.bundle)
+
+    @property
+    def pending(self) -> int:
+        """How many steps are begun and not made."""
+        return len(self._begun)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What those steps hold: their fields, conditions and draws."""
+        fields = sum(begun.step.size_bytes for begun in self._begun.values())
+        return fields + self._room.pending_bytes
+
+    def begin(self, step: Step, tenure: Tenure) -> None:
+        """Send a complete step on its way."""
+        key = (tenure.epoch, step.key)
+        begun = self._begun[key] = _Begun(step, tenure)
+        begun.conditioning = self._pool.submit(self._condition, step, key)
+
+    def forget(self, tenure: Tenure) -> None:
+        """Give up the steps of a partition that is no longer ours."""
+        for key in [key for key, begun in self._begun.items() if begun.tenure is tenure]:
+            del self._begun[key]
+            self._room.cancel(key)
+
+    def made(self) -> list[Made]:
+        """Take the steps that are ready to be published, and see to it that the rest goes on."""
+        if self._room.death is not None:
+            raise self._room.death
+        for result in self._room.finished():
+            self._encode(result)
+        done = [key for key, begun in self._begun.items() if _is_done(begun)]
+        return [self._gather(self._begun.pop(key)) for key in done]
+
+    def _condition(self, step: Step, key: tuple[int, StepKey]) -> None:
+        order = self._order
+        with self._metrics.timed("condition"):
+            made = condition(step, order.bundle)
+        draws = tuple(noise_key(order, step.key, draw) for draw in range(order.draws))
+        recipe = Recipe(order.bundle, order.layout, order.settings)
+        self._room.submit(Work(key, recipe, made, draws))
+
+    def _encode(self, result: Result) -> None:
+        begun = self._begun.get(result.key)  # type: ignore[call-overload]
+        if begun is None:
+            return
+        begun.result = result
+        self._metrics.stage.labels(stage="denoise").observe(result.seconds)
+        if result.draws is None:
+            return
+        odd = out_of_range(result.draws, self._order.bundle.channels, self._ranges)
+        begun.quality = {"out_of_range": list(odd)} if odd else {}
+        for i, name in enumerate(self._order.bundle.channels):
+            field = next(f for f in begun.step.fields if f.parameter == name)
+            part = self._pool.submit(self._encode_parameter, field, result.draws[:, i], begun)
+            part.add_done_callback(lambda _: self._wake())
+            begun.parts.append(part)
+
+    def _encode_parameter(
+        self, field: Field, draws: Array, begun: _Begun
+    ) -> list[tuple[FieldEntry, Outgoing]]:
+        """Encode all draws of one parameter, (D, H, W), as records."""
+        order, key = self._order, begun.step.key
+        trace = [begun.tenure.traceparents.get(o.offset) for o in begun.step.origins]
+        sender = Sender(order.group, next((t for t in trace if t), None))
+        with self._metrics.timed("encode"):
+            target = FieldTarget(key, field.parameter, order.grid, field.factor)
+            template = prepare(field.message, target, order.packing, order.imprint)
+            made = []
+            for number, values in enumerate(draws):
+                message = encode(values, template, Draw(number, of=order.draws))
+                if len(message) > order.record_limit:
+                    raise _Refused(
+                        f"{field.parameter} of {key.text}, draw {number}: {len(message)} bytes, "
+                        f"topic {order.topic} takes {order.record_limit}; raise its "
+                        "max.message.bytes or lower output.packing.bits"
+                    )
+                names = FieldNames(order.product, field.parameter, draw=number)
+                entry = list_field(message, key, names, template.param_id)
+                headers = field_headers(key, entry, order.bundle.digest, template.mars, sender)
+                made.append((entry, Outgoing(order.topic, key.text.encode(), message, headers)))
+        return made
+
+    def _gather(self, begun: _Begun) -> Made:
+        made = Made(begun.step, begun.tenure)
+        if begun.conditioning is not None and (error := _failure(begun.conditioning)):
+            return dataclasses.replace(made, fault=error)
+        result = begun.result
+        assert result is not None
+        made = dataclasses.replace(
+            made, calls=result.calls, seconds=result.seconds, quality=begun.quality
+        )
+        faults = [fault for part in begun.parts if (fault := _failure(part))]
+        if result.fault or faults:
+            return dataclasses.replace(made, fault=result.fault or faults[0])
+        pairs = [pair for part in begun.parts for pair in part.result()]
+        return dataclasses.replace(
+            made,
+            entries=tuple(entry for entry, _ in pairs),
+            records=tuple(record for _, record in pairs),
+        )
+
+
+def noise_key(order: Order, key: StepKey, draw: int) -> bytes:
+    """Return what a draw's noise is keyed by: seed, run with its member, step, draw.
+
+    With `noise: run` the step is left out, so that a draw keeps its noise along the run.
+    """
+    step = None if order.noise == "run" else key.minutes
+    return json.dumps([order.seed, key.run.text, key.run.again, step, draw]).encode()
+
+
+def engine_text(spec: EngineSpec) -> str:
+    """Name an engine as the step's record does."""
+    return f"{spec.backend} {spec.version} {spec.precision} {spec.device}"
+
+
+def _is_done(begun: _Begun) -> bool:
+    conditioning = begun.conditioning
+    if conditioning is not None and conditioning.done() and conditioning.exception() is not None:
+        return True
+    return begun.result is not None and all(part.done() for part in begun.parts)
+
+
+def _failure(task: Future[object] | Future[None] | Future[list[tuple[FieldEntry, Outgoing]]]) -> str:
+    """Return why a task failed, "" if it did not; a fault of ours is raised, not published."""
+    error = task.exception()
+    if error is None:
+        return ""
+    if isinstance(error, DownscaledError):
+        return str(error)
+    raise error

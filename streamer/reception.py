@@ -1,0 +1,194 @@
+"""Receives records: decodes them beside the loop, assembles steps, keeps every partition's ledger."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from monitoring.metrics import Metrics
+from streamer.bus.record import Commit, Outgoing, Partition, Record
+from streamer.dead_letters import bury
+from streamer.domain import Decoded, Field, Origin, Rejected, Step, Unwanted
+from streamer.grib.workers import Workers
+from streamer.headers import find_again, find_traceparent
+from streamer.intake.assembly import Assembler
+from streamer.intake.clock import RecordClock
+from streamer.intake.events import Added, Completed, DuplicateField, Ending, Kept
+from streamer.intake.ledger import Ledger
+from streamer.intake.runs import names_step
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetters:
+    """Where dead letters go, and how large one may be there."""
+
+    topic: str
+    limit_bytes: int
+
+
+@dataclass(slots=True)
+class Tenure:
+    """A partition for as long as it is ours. epoch: tells this tenure from an earlier one.
+
+    arrived: of offsets that are still needed, the record's time in milliseconds.
+    """
+
+    partition: Partition
+    epoch: int
+    ledger: Ledger[Outgoing]
+    clock: RecordClock = field(default_factory=RecordClock)
+    decoding: int = 0
+    arrived: dict[int, int] = field(default_factory=dict)
+    traceparents: dict[int, bytes] = field(default_factory=dict)
+
+    def release(self, offset: int) -> None:
+        """Let go of one hold on an offset, and of what is known of it with the last."""
+        if self.ledger.release(offset):
+            self.arrived.pop(offset, None)
+            self.traceparents.pop(offset, None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ticket:
+    """A record on its way through a worker."""
+
+    tenure: Tenure
+    record: Record
+
+
+class Reception:
+    """All that happens to records between the bus and the engine; belongs to the loop's thread."""
+
+    def __init__(
+        self,
+        workers: Workers,
+        assembler: Assembler,
+        dead_letters: DeadLetters,
+        metrics: Metrics,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._workers = workers
+        self._assembler = assembler
+        self._dead_letters = dead_letters
+        self._metrics = metrics
+        self._now = now
+        self._tickets: dict[int, _Ticket] = {}
+        self._next_ticket = 0
+        self._epoch = 0
+        self.tenures: dict[Partition, Tenure] = {}
+
+    @property
+    def decoding(self) -> int:
+        """How many records are in the workers."""
+        return len(self._tickets)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of records that wait to be decoded."""
+        return self._workers.pending_bytes
+
+    def begin(self, partition: Partition, commit: Commit) -> Tenure:
+        """Take a partition over at what was committed; raises MetadataError if that is unreadable."""
+        self._epoch += 1
+        ledger: Ledger[Outgoing] = Ledger(commit.next_offset, commit.metadata)
+        tenure = self.tenures[partition] = Tenure(partition, self._epoch, ledger)
+        return tenure
+
+    def end(self, partition: Partition) -> None:
+        """Forget a partition that is no longer ours; what is under way for it is thrown away."""
+        if self.tenures.pop(partition, None) is not None:
+            self._assembler.abandon(partition.number)
+            self._metrics.forget_partition(partition.number)
+
+    def receive(self, record: Record) -> None:
+        """Open a record in its ledger and hand it to a worker, unless it was closed before."""
+        tenure = self.tenures.get(record.partition)
+        if tenure is None:
+            return
+        if not tenure.ledger.open(record.offset):
+            tenure.clock.see(_time(record), self._now())
+            self._metrics.records.labels(outcome="skipped").inc()
+            return
+        tenure.arrived[record.offset] = record.timestamp_ms
+        traceparent = find_traceparent([record.headers])
+        if traceparent is not None:
+            tenure.traceparents[record.offset] = traceparent
+        tenure.decoding += 1
+        self._next_ticket += 1
+        self._tickets[self._next_ticket] = _Ticket(tenure, record)
+        self._workers.submit(self._next_ticket, record.value, find_again(record.headers))
+
+    def collect(self, timeout_s: float = 0.0) -> list[Step]:
+        """Take what the workers have decoded, and return the steps that became complete."""
+        steps: list[Step] = []
+        for number, messages in self._workers.finished(timeout_s):
+            ticket = self._tickets.pop(number)
+            ticket.tenure.decoding -= 1
+            if self.tenures.get(ticket.record.partition) is ticket.tenure:
+                steps += self._assemble(ticket, messages)
+        return steps
+
+    def expire(self, tenure: Tenure, *, is_at_end: bool) -> list[Ending]:
+        """End what has waited too long at the partition's record time.
+
+        is_at_end: the partition is read to its end; once all is decoded its clock is wall time.
+        """
+        if tenure.decoding:
+            return []
+        if is_at_end:
+            tenure.clock.reach_end()
+        return self._assembler.expire(tenure.partition.number, tenure.clock.time(self._now()))
+
+    def traceparent(self, origins: Iterable[Origin], tenure: Tenure) -> bytes | None:
+        """Return the first trace context that came with one of these records."""
+        known = (tenure.traceparents.get(origin.offset) for origin in origins)
+        return next((trace for trace in known if trace), None)
+
+    def _assemble(self, ticket: _Ticket, messages: Sequence[Decoded]) -> Iterator[Step]:
+        tenure, record = ticket.tenure, ticket.record
+        now = self._now()
+        record_time = tenure.clock.see(_time(record), now)
+        is_spread = names_step(record.key)
+        for index, found in enumerate(messages):
+            origin = Origin(record.partition.topic, record.partition.number, record.offset, index)
+            added: Added = (
+                self._assembler.add(found, origin, record_time, now, is_run_spread=is_spread)
+                if isinstance(found, Field)
+                else found
+            )
+            self._settle(ticket, origin, added)
+            if isinstance(added, Completed):
+                yield added.step
+        tenure.release(record.offset)
+
+    def _settle(self, ticket: _Ticket, origin: Origin, added: Added) -> None:
+        """Hold the offset for a field that is kept, bury what is refused, and count."""
+        ledger = ticket.tenure.ledger
+        match added:
+            case Kept() | Completed():
+                ledger.retain(origin.offset)
+                outcome = "used"
+            case DuplicateField(same_bytes=same_bytes):
+                outcome = {True: "duplicate", False: "differing_duplicate", None: "late"}[same_bytes]
+            case Unwanted():
+                outcome = "unwanted"
+            case Rejected():
+                outcome = added.reason.value
+                log.warning(
+                    "rejected message %d of offset %d, partition %d: %s: %s",
+                    origin.message, origin.offset, origin.partition, added.reason, added.text,
+                )  # fmt: skip
+                letter = bury(
+                    ticket.record, origin.message, added,
+                    self._dead_letters.topic, self._dead_letters.limit_bytes,
+                )  # fmt: skip
+                ledger.add_dead_letter(origin.offset, letter)
+        self._metrics.records.labels(outcome=outcome).inc()
+
+
+def _time(record: Record) -> datetime | None:
+    if record.timestamp_ms < 0:
+        return None
+    return datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
