@@ -23,7 +23,11 @@ from engines.denoiser import Array
 WORDS_IN_BLOCK = 4
 NORMALS_IN_BLOCK = 2 * WORDS_IN_BLOCK
 
-_TURN = np.float32(2.0 * np.pi / 2.0**32)
+#: Temporary arrays hold so many words, half a megabyte; smaller ones cost more calls than they save.
+WORDS_AT_ONCE = 65536
+
+#: What the lowest of 32 bits is as an angle.
+_RADIANS = np.float32(2.0 * np.pi / 2.0**32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +56,15 @@ def draw(key: bytes, level: int, channels: int, window: Window) -> Array:
     philox_key = _philox_key(key, level)
     (top, bottom), (left, right) = window.rows, window.columns
     noise = np.empty((channels, bottom - top, right - left), dtype=np.float32)
+    blocks = -(-window.width // NORMALS_IN_BLOCK)
+    at_once = max(1, WORDS_AT_ONCE // (blocks * WORDS_IN_BLOCK))
     for channel in range(channels):
-        rows = _rows(philox_key, channel, top, bottom, window.width)
-        _take_columns(rows, left, right, out=noise[channel])
+        counter = np.array([top * blocks, 0, channel, 0], dtype=np.uint64)
+        stream = Philox(key=philox_key, counter=counter)
+        for row in range(0, bottom - top, at_once):
+            out = noise[channel, row : row + at_once]
+            rows = _rows(stream, len(out), blocks)[:, : window.width]
+            _take_columns(rows, left, right, out)
     return noise
 
 
@@ -63,30 +73,25 @@ def _philox_key(key: bytes, level: int) -> NDArray[np.uint64]:
     return np.frombuffer(digest, dtype="<u8").astype(np.uint64)
 
 
-def _rows(philox_key: NDArray[np.uint64], channel: int, top: int, bottom: int, width: int) -> Array:
-    """Return whole rows, (bottom - top, width), so that each number's place is fixed."""
-    blocks = -(-width // NORMALS_IN_BLOCK)
-    counter = np.array([top * blocks, 0, channel, 0], dtype=np.uint64)
-    words = (bottom - top) * blocks * WORDS_IN_BLOCK
-    raw = Philox(key=philox_key, counter=counter).random_raw(words)
-    return _normals(raw).reshape(bottom - top, blocks * NORMALS_IN_BLOCK)[:, :width]
+def _rows(stream: Philox, rows: int, blocks: int) -> Array:
+    """Take the next rows of a stream, whole ones, so that each number's place is fixed.
 
-
-def _normals(raw: NDArray[np.uint64]) -> Array:
-    """Turn each 64-bit word into two normal numbers: half makes a radius, half an angle."""
-    radius = (raw >> np.uint64(32)).astype(np.float32)
-    # Half a unit up, so that the logarithm never meets 0; the largest radius is 6.8.
+    Each word makes two normal numbers: one half of its bits a radius, the other an angle.
+    """
+    words = stream.random_raw(rows * blocks * WORDS_IN_BLOCK).reshape(rows, -1)
+    radius = (words >> np.uint64(32)).astype(np.float32)
+    # Half a unit up, so that the logarithm never meets 0; the largest radius is 6.8. Rounding
+    # lifts the largest numbers to 1 and never above, so the root is always real.
     radius += np.float32(0.5)
     radius *= np.float32(2.0**-32)
     np.log(radius, out=radius)
     radius *= np.float32(-2.0)
-    # Rounding to float32 can lift the largest numbers to 1, whose logarithm is -0, never above.
     np.sqrt(radius, out=radius)
-    angle = (raw & np.uint64(0xFFFFFFFF)).astype(np.float32)
-    angle *= _TURN
-    normals = np.empty((raw.size, 2), dtype=np.float32)
-    np.multiply(radius, np.cos(angle), out=normals[:, 0])
-    np.multiply(radius, np.sin(angle), out=normals[:, 1])
+    angle = (words & np.uint64(0xFFFFFFFF)).astype(np.float32)
+    angle *= _RADIANS
+    normals = np.empty((rows, 2 * words.shape[1]), dtype=np.float32)
+    np.multiply(radius, np.cos(angle), out=normals[:, : words.shape[1]])
+    np.multiply(radius, np.sin(angle), out=normals[:, words.shape[1] :])
     return normals
 
 
