@@ -79,6 +79,11 @@ class Assembler:
         """How many steps wait for fields."""
         return len(self._open)
 
+    @property
+    def open_bytes(self) -> int:
+        """What the steps that wait hold in memory; costs a look at each of them."""
+        return sum(step.size_bytes for step in self._open.values())
+
     def in_flight_count(self, partition: int) -> int:
         """How many complete steps of a partition have not ended."""
         return sum(step.partition == partition for step in self._in_flight.values())
@@ -148,11 +153,17 @@ class Assembler:
             self._runs.prune(partition, oldest)
         return endings
 
-    def expire_oldest(self, partition: int) -> list[Ending]:
-        """End the open step of a partition with the lowest offset; nothing where none is open."""
-        mine = [key for key, step in self._open.items() if step.partition == partition]
+    def expire_oldest(self, partition: int | None = None) -> list[Ending]:
+        """End one open step before its time, where room is short; nothing where none is open.
+
+        Of a partition the one with the lowest offset, which holds the frontier back; of all
+        partitions the one whose records are oldest.
+        """
+        mine = [k for k, s in self._open.items() if partition is None or s.partition == partition]
         if not mine:
             return []
+        if partition is None:
+            return list(self._expire(min(mine, key=lambda key: self._open[key].newest)))
         return list(self._expire(min(mine, key=lambda key: self._open[key].lowest_offset)))
 
     def finish(self) -> list[Ending]:

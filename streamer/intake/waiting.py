@@ -23,6 +23,14 @@ class WaitingStep:
     rejected: list[Origin] = of(default_factory=list)
 
     @property
+    def size_bytes(self) -> int:
+        """What its fields hold in memory."""
+        return sum(
+            field.coarse.nbytes + field.interpolated.nbytes + len(field.message)
+            for field, _ in self.fields.values()
+        )
+
+    @property
     def lowest_offset(self) -> int:
         """The lowest offset that it holds."""
         return min(origin.offset for _, origin in self.fields.values())
