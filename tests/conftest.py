@@ -6,6 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Two shared cores make any deadline a coin toss, and the tests leave nothing in the checkout.
+settings.register_profile("house", deadline=None, database=None, print_blob=True)
+settings.load_profile("house")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
