@@ -23,7 +23,7 @@ from engines.denoiser import Array
 WORDS_IN_BLOCK = 4
 NORMALS_IN_BLOCK = 2 * WORDS_IN_BLOCK
 
-#: Temporary arrays hold so many words, half a megabyte; smaller ones cost more calls than they save.
+#: Temporary arrays hold so many words (0.5 MB); smaller ones cost more calls than they save.
 WORDS_AT_ONCE = 65536
 
 #: What the lowest of 32 bits is as an angle.
