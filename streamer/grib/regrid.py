@@ -12,12 +12,14 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import mir
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from engines.errors import DownscaledError, UsageError
 from streamer.domain import Array, Grid
@@ -69,9 +71,59 @@ def message_to_coarse(message: bytes, coarse: Coarse, via: Grid | None = None) -
 
 def to_fine(values: Array, coarse: Coarse, fine: Grid, interpolation: str) -> Array:
     """Interpolate a coarse field, (h, w), to the fine grid, (H, W) float32."""
-    source = np.ascontiguousarray(values, dtype=np.float64).ravel()
-    field = mir.ArrayInput(source, _spec(coarse.grid))
-    return _run(field, fine, interpolation)
+    source = np.ascontiguousarray(values, dtype=np.float64)
+    operator = fine_operator(coarse.grid, fine, interpolation)
+    if operator is None:
+        return _interpolate(source, coarse.grid, fine, interpolation).astype(np.float32)
+    return np.asarray((operator @ source.ravel()).reshape(fine.shape), dtype=np.float32)
+
+
+@lru_cache(maxsize=4)
+def fine_operator(coarse: Grid, fine: Grid, interpolation: str) -> csr_array | None:
+    """Write MIR's interpolation down as a matrix, (H * W, h * w), or None where that fails.
+
+    MIR makes its cubic stencils anew for every field, 9 ms for 1 degree; the matrix takes 1 ms.
+    On a periodic grid whose columns are a whole number of times finer, what one coarse point
+    gives is the same for its whole row but for a shift, so one point a row tells all. The matrix
+    must then repeat MIR on a field of noise to 1e-9, else MIR itself goes on being asked.
+    """
+    ratio = coarse.spacing_lon / fine.spacing_lon
+    whole = abs(ratio - round(ratio)) < 1e-9 and coarse.columns * round(ratio) == fine.columns
+    if not (whole and coarse.is_periodic and fine.is_periodic):
+        return None
+    operator = _by_rows(coarse, fine, interpolation, round(ratio))
+    noise = np.random.default_rng(0).standard_normal(coarse.shape)
+    expected = _interpolate(noise, coarse, fine, interpolation)
+    found = (operator @ noise.ravel()).reshape(fine.shape)
+    return operator if np.abs(found - expected).max() < 1e-9 else None
+
+
+def _by_rows(coarse: Grid, fine: Grid, interpolation: str, ratio: int) -> csr_array:
+    """Ask MIR for the response to one point of each coarse row, and shift it along the row."""
+    places = []
+    turns = np.arange(coarse.columns)
+    for row in range(coarse.rows):
+        impulse = np.zeros(coarse.shape)
+        impulse[row, 0] = 1.0
+        response = _interpolate(impulse, coarse, fine, interpolation)
+        at_row, at_column = np.nonzero(response)
+        columns = (at_column[:, None] + ratio * turns) % fine.columns
+        places.append(
+            (
+                np.broadcast_to(response[at_row, at_column][:, None], columns.shape).ravel(),
+                (at_row[:, None] * fine.columns + columns).ravel(),
+                np.broadcast_to(row * coarse.columns + turns, columns.shape).ravel(),
+            )
+        )
+    weights, into, out_of = (np.concatenate(part) for part in zip(*places, strict=True))
+    size = (fine.rows * fine.columns, coarse.rows * coarse.columns)
+    return csr_array((weights, (into, out_of)), shape=size)
+
+
+def _interpolate(
+    values: NDArray[np.float64], coarse: Grid, fine: Grid, interpolation: str
+) -> NDArray[np.float64]:
+    return _run(mir.ArrayInput(values.ravel(), _spec(coarse)), fine, interpolation)
 
 
 def use_cache(folder: Path) -> None:
@@ -97,10 +149,10 @@ def default_cache(environment: Mapping[str, str]) -> Path:
 
 
 def _coarsen(source: Any, coarse: Coarse) -> Array:
-    return _run(source, coarse.grid, coarse.interpolation)
+    return _run(source, coarse.grid, coarse.interpolation).astype(np.float32)
 
 
-def _run(source: Any, grid: Grid, interpolation: str) -> Array:
+def _run(source: Any, grid: Grid, interpolation: str) -> NDArray[np.float64]:
     """Execute one job; an input serves a single execution, so it is made for it."""
     if _CACHE not in os.environ:
         use_cache(default_cache(os.environ))
@@ -109,7 +161,7 @@ def _run(source: Any, grid: Grid, interpolation: str) -> Array:
     try:
         with _turn, quiet():
             job.execute(source, output)
-        values = np.array(output.values(), dtype=np.float32)
+        values = np.array(output.values(), dtype=np.float64)
         found: Mapping[str, Any] = output.spec
     except (RuntimeError, ValueError) as error:
         said = (str(error).splitlines() or [""])[0]
@@ -170,6 +222,11 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         # What the libraries still hold in their buffers must leave before 1 is ours again.
-        ctypes.CDLL(None).fflush(None)
+        _libc().fflush(None)
         os.dup2(kept, 1)
         os.close(kept)
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
