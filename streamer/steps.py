@@ -39,11 +39,6 @@ class Steps:
         """Read the config's value, see `parse_steps`."""
         return parse_steps(found)
 
-    @classmethod
-    def from_plain(cls, found: object) -> "Steps":
-        """Read what the config file holds; see `parse_steps`."""
-        return parse_steps(found)
-
     def of(self, reference_time: datetime) -> tuple[int, ...]:
         """Return the lead times in minutes of a run; none where its hour is not named."""
         if self.every_hour is not None:

@@ -4,7 +4,7 @@ A state machine fed with fields and with time. Whatever keeps a field holds its 
 ends a step or drops a field gives the origins back, for the ledger to release.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar
@@ -25,7 +25,7 @@ from streamer.intake.events import (
     RunEnded,
 )
 from streamer.intake.runs import Runs
-from streamer.intake.waiting import WaitingStep
+from streamer.intake.waiting import FlyingStep, WaitingStep
 
 
 class AssemblyError(DownscaledError):
@@ -52,15 +52,6 @@ class AssemblySettings:
     max_age_h: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _InFlight:
-    """A complete step on its way through the engine: enough to know its duplicates."""
-
-    partition: int
-    newest: datetime
-    digests: Mapping[str, bytes]
-
-
 class Assembler:
     """All steps and runs of the partitions that are ours."""
 
@@ -69,7 +60,7 @@ class Assembler:
         self._expire_after = timedelta(seconds=settings.expire_after_s)
         self._horizon = timedelta(hours=settings.repeat_horizon_h)
         self._open: dict[StepKey, WaitingStep] = {}
-        self._in_flight: dict[StepKey, _InFlight] = {}
+        self._in_flight: dict[StepKey, FlyingStep] = {}
         self._ended = EndedSteps(self._horizon)
         self._runs = Runs(settings.expected)
         self._mine: set[int] = set()
@@ -219,7 +210,7 @@ class Assembler:
         step = self._open.pop(key)
         pairs = [step.fields[parameter] for parameter in self._settings.parameters]
         digests = {parameter: field.digest for parameter, (field, _) in step.fields.items()}
-        self._in_flight[key] = _InFlight(step.partition, step.newest, digests)
+        self._in_flight[key] = FlyingStep(step.partition, step.newest, digests)
         fields, origins = (tuple(part) for part in zip(*pairs, strict=True))
         return Completed(Step(key, fields, origins, step.newest, now), tuple(step.rejected))
 

@@ -1,5 +1,6 @@
-"""A step that waits for its fields, and why it cannot keep one."""
+"""A step that waits for its fields, and why it cannot keep one; what is left of it in flight."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as of
 from datetime import datetime
@@ -65,3 +66,15 @@ class WaitingStep:
                 f"{where} is on grid {field.grid}, the step's first field on {self.grid}",
             )
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class FlyingStep:
+    """A complete step on its way through the engine: enough to know its duplicates.
+
+    newest: record time. digests: of its messages, by parameter.
+    """
+
+    partition: int
+    newest: datetime
+    digests: Mapping[str, bytes]
