@@ -1,7 +1,7 @@
 """The only door to ecCodes: messages as handles that are always let go, keys, values.
 
 ecCodes is a C library whose handles leak unless released on every path, so a handle exists
-only inside a `with`. Its own words about bad messages go to standard error unless `silence()`.
+only inside a `with`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -136,11 +136,6 @@ def sample(name: str) -> Iterator[Handle]:
         yield Handle(identity)
     finally:
         eccodes.codes_release(identity)
-
-
-def silence() -> None:
-    """Keep ecCodes from writing about bad messages to standard error, in this process."""
-    eccodes.codes_set_debug(-1)
 
 
 def version() -> str:

@@ -4,6 +4,7 @@ Pure: the same bytes give the same answer. It runs in worker processes, see `wor
 a message can kill the libraries that it calls.
 """
 
+import contextlib
 import hashlib
 import math
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from streamer.grib.frame import split
 from streamer.grib.manifest import Coarse, GribManifest, Identity, Key, Parameter, lattice
 from streamer.grib.wants import Limits, Source, Wants
 
-__all__ = ["Limits", "Source", "Wants", "decode"]
+__all__ = ["Limits", "Source", "Wants", "decode", "prepare"]
 
 #: What ecCodes is told to put where a value is missing: above anything that is measured.
 _MISSING = 1e36
@@ -66,6 +67,14 @@ def decode(value: bytes, wants: Wants, again: str) -> list[Decoded]:
         piece if isinstance(piece, Rejected) else _decode_one(piece, wants, again)
         for piece in split(value, wants.limits)
     ]
+
+
+def prepare(wants: Wants) -> None:
+    """Make ready what the first message would wait for: operators from the fine grid and back."""
+    manifest = wants.manifest
+    with contextlib.suppress(regrid.RegridError):
+        zeros = np.zeros(manifest.grid.shape)
+        _to_fine(regrid.to_coarse(zeros, manifest.grid, manifest.coarse), manifest)
 
 
 def _decode_one(message: bytes, wants: Wants, again: str) -> Decoded:
