@@ -11,11 +11,16 @@ DEMO := .venv-demo/bin
 # The topics of deployment/examples/wind.yaml.
 TOPICS ?= forecast.coarse forecast.fine forecast.fine.steps forecast.fine.dead
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-input
-# What an environment was made from is part of its stamp's name: another lock, another stamp.
-DEV_STAMP := .venv/.made-from-$(shell cat requirements/dev.txt pyproject.toml | cksum | cut -d' ' -f1)
-DEMO_STAMP := .venv-demo/.made-from-$(shell cat requirements/run.txt pyproject.toml | cksum | cut -d' ' -f1)
 
-# $(call make-venv,FOLDER,LOCK,STAMP): only packages whose hashes the lock knows, then the project.
+# What an environment was made from is part of its stamps' names: another lock, another stamp.
+# Another pyproject.toml only installs the project again, without a network.
+sum = $(shell cksum < $(1) | cut -d' ' -f1)
+DEV_LOCK := .venv/.lock-$(call sum,requirements/dev.txt)
+DEMO_LOCK := .venv-demo/.lock-$(call sum,requirements/run.txt)
+DEV_READY := .venv/.project-$(call sum,pyproject.toml)
+DEMO_READY := .venv-demo/.project-$(call sum,pyproject.toml)
+
+# $(call make-venv,FOLDER,LOCK): a fresh environment with only what the lock knows by its hash.
 define make-venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "$$($(PYTHON) --version) found, Python 3.11 or newer wanted: make PYTHON=python3.12 ..." >&2; exit 2; }
@@ -25,25 +30,36 @@ define make-venv
 	@rm -rf $(1)
 	@$(PYTHON) -m venv $(1)
 	@$(1)/bin/python $(PIP_INSTALL) --require-hashes -r $(2)
+	@touch $@
+endef
+
+# $(call install-project,FOLDER): the project itself, from here; what builds it is in the lock.
+define install-project
 	@$(1)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --no-index --editable .
-	@touch $(3)
+	@touch $@
 endef
 
 .PHONY: help
 help: ## Say what can be made (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(DEMO_STAMP):
-	$(call make-venv,.venv-demo,requirements/run.txt,$@)
+$(DEMO_LOCK):
+	$(call make-venv,.venv-demo,requirements/run.txt)
 
-$(DEV_STAMP):
-	$(call make-venv,.venv,requirements/dev.txt,$@)
+$(DEMO_READY): $(DEMO_LOCK)
+	$(call install-project,.venv-demo)
+
+$(DEV_LOCK):
+	$(call make-venv,.venv,requirements/dev.txt)
+
+$(DEV_READY): $(DEV_LOCK)
+	$(call install-project,.venv)
 
 .PHONY: install
-install: $(DEV_STAMP) ## Make the environment of a developer, torch included (5 GB)
+install: $(DEV_READY) ## Make the environment of a developer, torch included (5 GB)
 
 .PHONY: demo
-demo: $(DEMO_STAMP) ## See it work: a synthetic forecast through the whole daemon, into demo-output/
+demo: $(DEMO_READY) ## See it work: a synthetic forecast through the whole daemon, into demo-output/
 	@$(DEMO)/downscaled demo --output demo-output
 
 .PHONY: test
@@ -51,18 +67,19 @@ test: lint ## Check the style, then run every test
 	@$(DEV)/python -m pytest $(PYTEST)
 
 .PHONY: lint
-lint: $(DEV_STAMP) ## ruff, mypy --strict, and import-linter for the floors
+lint: $(DEV_READY) ## ruff, mypy --strict, and import-linter for the floors
 	@$(DEV)/ruff check .
 	@$(DEV)/ruff format --check --quiet . || { echo "run: make format" >&2; exit 1; }
 	@$(DEV)/mypy
 	@$(DEV)/lint-imports --no-cache --config .importlinter | tail -n 20
 
 .PHONY: format
-format: $(DEV_STAMP) ## Put the code into its one format
-	@$(DEV)/ruff check --fix --quiet . ; $(DEV)/ruff format --quiet .
+format: $(DEV_READY) ## Put the code into its one format
+	@$(DEV)/ruff format --quiet .
+	@$(DEV)/ruff check --fix .
 
 .PHONY: bench
-bench: $(DEV_STAMP) ## Measure speed and memory; the figures go to tests/benchmarks/RESULTS.md
+bench: $(DEV_READY) ## Measure speed and memory; the figures go to tests/benchmarks/RESULTS.md
 	@$(DEV)/python -m tests.benchmarks
 
 .PHONY: kafka
@@ -74,7 +91,7 @@ kafka-stop: ## Stop the local Apache Kafka; its data stay in .kafka/
 	@bash deployment/kafka/kafka.sh stop
 
 .PHONY: lock
-lock: $(DEV_STAMP) ## Resolve the dependencies anew, for Python 3.11 to 3.13
+lock: $(DEV_READY) ## Resolve the dependencies anew, for Python 3.11 to 3.13
 	@UV=$(DEV)/uv bash requirements/lock
 
 .PHONY: clean
