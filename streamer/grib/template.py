@@ -10,10 +10,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from engines.errors import DownscaledError
+from engines.errors import DownscaledError, UsageError
 from streamer.domain import Grid, StepKey
 from streamer.grib import codes
 from streamer.grib.codes import CodesError, Handle
+from streamer.grib.manifest import Identity
 from streamer.grib.packing import AS_USUAL, Packing
 
 #: Processed forecasts and individual ensemble members need no newer WMO tables; GFS says 2.
@@ -50,19 +51,21 @@ class Imprint:
 class FieldTarget:
     """What a fine field is: a parameter of a step on a grid.
 
-    factor: takes the message's units to the bundle's, as in the bundle's identities.
+    identities: how the bundle knows the parameter; where none has the message's paramId, values
+      are in the message's units already.
     """
 
     key: StepKey
     parameter: str
     grid: Grid
-    factor: float = 1.0
+    identities: tuple[Identity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
     """A message ready for values. wanted: what a reader must find in what is made from it.
 
+    factor: takes the message's units to the bundle's.
     members: how many forecasts the input's ensemble has, 1 if it is none.
     mars: the MARS keys that the message knows, as text.
     """
@@ -71,6 +74,7 @@ class Template:
     target: FieldTarget
     packing: Packing
     wanted: Wanted
+    factor: float
     members: int
     mars: Mapping[str, str]
 
@@ -97,7 +101,7 @@ def prepare(
             members = _members(handle)
             _override(handle, target, packing, imprint)
             found = handle.message()
-            signed = _signature(handle)
+            signed = _signature(handle, imprint)
             mars = {key: handle.text(key) for key in MARS_KEYS if handle.has(key)}
         wanted = (*wanted, *signed)
         with codes.opened(found) as handle:
@@ -107,7 +111,24 @@ def prepare(
             f"{target.parameter} of {target.key.text}: ecCodes makes no GRIB 2 template of its "
             f"message: {error}"
         ) from error
-    return Template(found, target, packing, wanted, members, mars)
+    factor = _factor(dict(wanted)["paramId"], target)
+    return Template(found, target, packing, wanted, factor, members, mars)
+
+
+def refuse_unknown(imprint: Imprint) -> None:
+    """Raise UsageError for a centre or process number that GRIB cannot hold; before any work."""
+    keys = {"centre": imprint.centre, "generatingProcessIdentifier": imprint.generating_process}
+    for key, value in keys.items():
+        try:
+            with codes.sample("GRIB2") as handle:
+                if value is not None:
+                    handle.set(key, value)
+        except CodesError:
+            raise UsageError(
+                f"output: {key} cannot be {value!r}; wanted a name or number that ecCodes knows"
+                if key == "centre"
+                else f"output: {key} cannot be {value!r}; wanted 0 to 255"
+            ) from None
 
 
 def found_keys(handle: Handle, wanted: Wanted) -> Wanted:
@@ -148,6 +169,11 @@ def _wanted(handle: Handle, target: FieldTarget) -> Wanted:
         identity += [(key, handle.text(key)) for key in ("typeOfLevel", "level")]
     placed = {key: value for key, value in _geometry(target.grid).items() if value is not None}
     return (*identity, ("gridType", "regular_ll"), *placed.items())
+
+
+def _factor(param_id: str | int, target: FieldTarget) -> float:
+    # A paramId implies its units, so any identity that has it will do.
+    return next((i.factor for i in target.identities if i.param_id == param_id), 1.0)
 
 
 def _members(handle: Handle) -> int:
@@ -202,9 +228,12 @@ def _sign(handle: Handle, imprint: Imprint) -> None:
     )
 
 
-def _signature(handle: Handle) -> Wanted:
+def _signature(handle: Handle, imprint: Imprint) -> Wanted:
     keys = ("centre", "generatingProcessIdentifier", "typeOfGeneratingProcess")
-    return tuple((key, handle.integer(key)) for key in keys)
+    signed: dict[str, str | int] = {key: handle.integer(key) for key in keys}
+    if imprint.generating_process is not None:
+        signed["generatingProcessIdentifier"] = imprint.generating_process
+    return tuple(signed.items())
 
 
 def _geometry(grid: Grid) -> dict[str, int | None]:
