@@ -75,7 +75,10 @@ class InputSettings:
     def __post_init__(self) -> None:
         """Refuse times that cannot be waited for."""
         _refuse_not_positive(
-            self, "expire_after_s", "repeat_horizon_h", *(["max_age_h"] if self.max_age_h else [])
+            self,
+            "expire_after_s",
+            "repeat_horizon_h",
+            *(["max_age_h"] if self.max_age_h is not None else []),
         )
 
 
@@ -96,8 +99,10 @@ class OutputSettings:
 
     def __post_init__(self) -> None:
         """Name the two side topics after the main one."""
-        object.__setattr__(self, "steps_topic", self.steps_topic or f"{self.topic}.steps")
-        object.__setattr__(self, "dead_letter_topic", self.dead_letter_topic or f"{self.topic}.dead")
+        named = {"steps_topic": "steps", "dead_letter_topic": "dead"}
+        for field_name, ending in named.items():
+            if not getattr(self, field_name):
+                object.__setattr__(self, field_name, f"{self.topic}.{ending}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,7 @@ class SamplerChoice:
     s_noise: float | None = None
     #: goes into the key of all noise
     seed: int = 0
-    #: `step`: steps are independent; `run`: a draw keeps its noise along a run, so it evolves smoothly
+    #: `step`: steps are independent; `run`: a draw keeps its noise along a run and evolves smoothly
     noise: Literal["step", "run"] = "step"
 
     def settings(self, recommended: SamplerSettings) -> SamplerSettings:

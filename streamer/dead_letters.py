@@ -10,7 +10,9 @@ from streamer.headers import dead_letter_headers
 DIGEST_HEADER = "dlq.sha256"
 
 
-def bury(record: Record, message: int, rejected: Rejected, topic: str, limit_bytes: int) -> Outgoing:
+def bury(
+    record: Record, message: int, rejected: Rejected, topic: str, limit_bytes: int
+) -> Outgoing:
     """Return the dead letter of one message of a record, under the record's own key.
 
     It holds the record's untouched value, or only its digest and size where that is above

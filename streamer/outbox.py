@@ -25,6 +25,11 @@ class Publication:
     membership: Membership
     on_done: Callable[[float], None]
 
+    @property
+    def size_bytes(self) -> int:
+        """What waits in memory with it."""
+        return sum(len(record.value) for record in self.records)
+
     def renewed(self, membership: Membership) -> "Publication":
         """Return the same publication under a newer proof of membership."""
         return replace(self, membership=membership)
@@ -119,7 +124,7 @@ class Outbox:
                     failed = era, answer.error
                 self._done.put(answer)
                 self._wake()
-        except BaseException as error:  # the loop raises it again: a thread must not die unseen
+        except BaseException as error:  # noqa: BLE001 - the loop raises it again
             self._crash = error
             self._wake()
 

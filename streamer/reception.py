@@ -1,23 +1,28 @@
-"""Receives records: decodes them beside the loop, assembles steps, keeps every partition's ledger."""
+"""Receives records: decodes them beside the loop, assembles steps, keeps the ledgers."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from multiprocessing.connection import wait
 
 from monitoring.metrics import Metrics
 from streamer.bus.record import Commit, Outgoing, Partition, Record
 from streamer.dead_letters import bury
-from streamer.domain import Decoded, Field, Origin, Rejected, Step, Unwanted
+from streamer.domain import Decoded, Field, Origin, Rejected, Step, StepKey, Unwanted
 from streamer.grib.workers import Workers
 from streamer.headers import find_again, find_traceparent
 from streamer.intake.assembly import Assembler
 from streamer.intake.clock import RecordClock
 from streamer.intake.events import Added, Completed, DuplicateField, Ending, Kept
 from streamer.intake.ledger import Ledger
+from streamer.intake.order import InOrder
 from streamer.intake.runs import names_step
 
 log = logging.getLogger(__name__)
+
+#: How a repeated field is counted, by whether its bytes are the first one's; None: long gone.
+_DUPLICATES = {True: "duplicate", False: "differing_duplicate", None: "late"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,30 +37,32 @@ class DeadLetters:
 class Tenure:
     """A partition for as long as it is ours. epoch: tells this tenure from an earlier one.
 
-    arrived: of offsets that are still needed, the record's time in milliseconds.
+    records: by offset, those that are being decoded. arrived: of offsets that are still needed,
+    the record's time in milliseconds. refused: by step, messages that were refused because of it.
     """
 
     partition: Partition
     epoch: int
     ledger: Ledger[Outgoing]
     clock: RecordClock = field(default_factory=RecordClock)
-    decoding: int = 0
+    order: InOrder[list[Decoded]] = field(default_factory=InOrder)
+    records: dict[int, Record] = field(default_factory=dict)
     arrived: dict[int, int] = field(default_factory=dict)
     traceparents: dict[int, bytes] = field(default_factory=dict)
+    refused: dict[StepKey, tuple[Origin, ...]] = field(default_factory=dict)
+
+    def let_go(self, origins: Iterable[Origin], refused: Iterable[Origin]) -> None:
+        """Release what a step held, and send the letters of what was refused because of it."""
+        for origin in refused:
+            self.ledger.send_dead_letter(origin.offset, origin.message)
+        for origin in origins:
+            self.release(origin.offset)
 
     def release(self, offset: int) -> None:
         """Let go of one hold on an offset, and of what is known of it with the last."""
         if self.ledger.release(offset):
             self.arrived.pop(offset, None)
             self.traceparents.pop(offset, None)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Ticket:
-    """A record on its way through a worker."""
-
-    tenure: Tenure
-    record: Record
 
 
 class Reception:
@@ -74,7 +81,7 @@ class Reception:
         self._dead_letters = dead_letters
         self._metrics = metrics
         self._now = now
-        self._tickets: dict[int, _Ticket] = {}
+        self._tickets: dict[int, tuple[Tenure, int]] = {}  #: whose record, and its offset
         self._next_ticket = 0
         self._epoch = 0
         self.tenures: dict[Partition, Tenure] = {}
@@ -90,7 +97,7 @@ class Reception:
         return self._workers.pending_bytes
 
     def begin(self, partition: Partition, commit: Commit) -> Tenure:
-        """Take a partition over at what was committed; raises MetadataError if that is unreadable."""
+        """Take a partition over at what was committed; MetadataError if that is unreadable."""
         self._epoch += 1
         ledger: Ledger[Outgoing] = Ledger(commit.next_offset, commit.metadata)
         tenure = self.tenures[partition] = Tenure(partition, self._epoch, ledger)
@@ -115,27 +122,32 @@ class Reception:
         traceparent = find_traceparent([record.headers])
         if traceparent is not None:
             tenure.traceparents[record.offset] = traceparent
-        tenure.decoding += 1
+        tenure.order.expect(record.offset)
+        tenure.records[record.offset] = record
         self._next_ticket += 1
-        self._tickets[self._next_ticket] = _Ticket(tenure, record)
+        self._tickets[self._next_ticket] = (tenure, record.offset)
         self._workers.submit(self._next_ticket, record.value, find_again(record.headers))
 
     def collect(self, timeout_s: float = 0.0) -> list[Step]:
         """Take what the workers have decoded, and return the steps that became complete."""
         steps: list[Step] = []
-        for number, messages in self._workers.finished(timeout_s):
-            ticket = self._tickets.pop(number)
-            ticket.tenure.decoding -= 1
-            if self.tenures.get(ticket.record.partition) is ticket.tenure:
-                steps += self._assemble(ticket, messages)
+        for ticket, messages in self._workers.finished(timeout_s):
+            tenure, offset = self._tickets.pop(ticket)
+            if self.tenures.get(tenure.partition) is tenure:
+                for earlier, found in tenure.order.arrive(offset, messages):
+                    steps += self._assemble(tenure, tenure.records.pop(earlier), found)
         return steps
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until a worker has something to tell, at most so long."""
+        wait(self._workers.connections, timeout_s)
 
     def expire(self, tenure: Tenure, *, is_at_end: bool) -> list[Ending]:
         """End what has waited too long at the partition's record time.
 
         is_at_end: the partition is read to its end; once all is decoded its clock is wall time.
         """
-        if tenure.decoding:
+        if tenure.order.pending:
             return []
         if is_at_end:
             tenure.clock.reach_end()
@@ -146,8 +158,9 @@ class Reception:
         known = (tenure.traceparents.get(origin.offset) for origin in origins)
         return next((trace for trace in known if trace), None)
 
-    def _assemble(self, ticket: _Ticket, messages: Sequence[Decoded]) -> Iterator[Step]:
-        tenure, record = ticket.tenure, ticket.record
+    def _assemble(
+        self, tenure: Tenure, record: Record, messages: Sequence[Decoded]
+    ) -> Iterator[Step]:
         now = self._now()
         record_time = tenure.clock.see(_time(record), now)
         is_spread = names_step(record.key)
@@ -158,20 +171,21 @@ class Reception:
                 if isinstance(found, Field)
                 else found
             )
-            self._settle(ticket, origin, added)
+            self._settle(tenure, record, origin, added)
             if isinstance(added, Completed):
+                if added.rejected:
+                    tenure.refused[added.step.key] = added.rejected
                 yield added.step
         tenure.release(record.offset)
 
-    def _settle(self, ticket: _Ticket, origin: Origin, added: Added) -> None:
+    def _settle(self, tenure: Tenure, record: Record, origin: Origin, added: Added) -> None:
         """Hold the offset for a field that is kept, bury what is refused, and count."""
-        ledger = ticket.tenure.ledger
         match added:
             case Kept() | Completed():
-                ledger.retain(origin.offset)
+                tenure.ledger.retain(origin.offset)
                 outcome = "used"
             case DuplicateField(same_bytes=same_bytes):
-                outcome = {True: "duplicate", False: "differing_duplicate", None: "late"}[same_bytes]
+                outcome = _DUPLICATES[same_bytes]
             case Unwanted():
                 outcome = "unwanted"
             case Rejected():
@@ -181,10 +195,10 @@ class Reception:
                     origin.message, origin.offset, origin.partition, added.reason, added.text,
                 )  # fmt: skip
                 letter = bury(
-                    ticket.record, origin.message, added,
+                    record, origin.message, added,
                     self._dead_letters.topic, self._dead_letters.limit_bytes,
                 )  # fmt: skip
-                ledger.add_dead_letter(origin.offset, letter)
+                tenure.ledger.add_dead_letter(origin.offset, letter, origin.message)
         self._metrics.records.labels(outcome=outcome).inc()
 
 

@@ -133,6 +133,16 @@ class EngineRoom:
             return sum(work.size_bytes for work in self._pending.values())
 
     @property
+    def device(self) -> str:
+        """Where the denoiser runs."""
+        return self._denoiser.spec.device
+
+    @property
+    def batch(self) -> int:
+        """How many tiles a full call takes."""
+        return self._denoiser.spec.batch
+
+    @property
     def counters(self) -> Counters:
         """Calls, tiles and busy seconds since the start."""
         return self._counters

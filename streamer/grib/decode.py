@@ -152,10 +152,7 @@ def _read_field(
         text = f"{name} at +{_lead(key)} on {grid.words}: {error}"
         raise _Refused(Reason.UNSUPPORTED_GRID, text) from error
     digest = hashlib.sha256(message).digest()
-    return Field(
-        key, name, grid.words, coarse, fine, message, digest, crossed_fine, crossed,
-        factor=match.identity.factor,
-    )  # fmt: skip
+    return Field(key, name, grid.words, coarse, fine, message, digest, crossed_fine, crossed)
 
 
 def _lead(key: StepKey) -> str:

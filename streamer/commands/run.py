@@ -1,0 +1,61 @@
+"""`downscaled run CONFIG`: the daemon, until it is told to stop."""
+
+import argparse
+import logging
+import signal
+import threading
+from pathlib import Path
+
+from engines.errors import UsageError
+from monitoring.probes import Probes
+from streamer.bus.kafka import KafkaBus
+from streamer.composition import composed, open_meters, open_model
+from streamer.config import Config, load
+
+log = logging.getLogger(__name__)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare what the verb takes."""
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="the configuration file")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the daemon; 0 after SIGTERM or SIGINT, an error otherwise."""
+    config = load(arguments.config)
+    if config.bus.memory:
+        raise UsageError(
+            f"{arguments.config}: bus.memory is true, but a daemon needs a broker that others "
+            "reach; `downscaled demo` and `downscaled replay` run in memory"
+        )
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    serve(config, stop)
+    return 0
+
+
+def serve(config: Config, stop: threading.Event) -> None:
+    """Run the daemon on Kafka until `stop` is set."""
+    model = open_model(config)
+    spec = model.denoiser.spec
+    log.info("bundle %s (%.12s) on %s", model.bundle.name, model.bundle.digest, spec)
+    meters = open_meters(config, model)
+    output = config.output
+    with (
+        Probes(meters.metrics, meters.status, config.metrics.host, config.metrics.port) as probes,
+        composed(
+            config,
+            model,
+            lambda revoked, lost: KafkaBus(
+                config.bus,
+                [config.input.topic],
+                writes=[output.topic, output.steps_topic, output.dead_letter_topic],
+                revoked=revoked,
+                lost=lost,
+            ),
+            meters,
+        ) as service,
+    ):
+        log.info("metrics and probes on %s:%d", config.metrics.host, probes.port)
+        service.run(stop.is_set)
