@@ -59,7 +59,7 @@ def encode(values: Array, template: Template, draw: Draw) -> bytes:
     """
     target = template.target
     where = f"{target.parameter} of {target.key.text}, draw {draw.number}"
-    packed = _packed(values, template, where)
+    packed = _packed(values, target, where)
     low, high = float(packed.min()), float(packed.max())
     bits = template.packing.bits_for(target.parameter, low, high)
     if bits > MOST_BITS:
@@ -100,16 +100,15 @@ def mars_keys(template: Template, draw: Draw) -> dict[str, str]:
     return {**template.mars, "number": str(number)}
 
 
-def _packed(values: Array, template: Template, where: str) -> codes.Values:
+def _packed(values: Array, target: FieldTarget, where: str) -> codes.Values:
     """Return the values in the message's units, (H, W) float64."""
-    target = template.target
     if values.shape != target.grid.shape:
         raise EncodeError(f"{where}: values have shape {values.shape}, grid {target.grid.shape}")
     if not np.isfinite(values).all():
         count = int(values.size - np.isfinite(values).sum())
         raise EncodeError(f"{where}: {count} of {values.size} values are not finite, wanted none")
     packed: codes.Values = values.astype(np.float64)
-    return packed if template.factor == 1.0 else packed / template.factor
+    return packed if target.factor == 1.0 else packed / target.factor
 
 
 def _membership(template: Template, draw: Draw) -> Wanted:

@@ -14,7 +14,6 @@ from engines.errors import DownscaledError, UsageError
 from streamer.domain import Grid, StepKey
 from streamer.grib import codes
 from streamer.grib.codes import CodesError, Handle
-from streamer.grib.manifest import Identity
 from streamer.grib.packing import AS_USUAL, Packing
 
 #: Processed forecasts and individual ensemble members need no newer WMO tables; GFS says 2.
@@ -51,21 +50,19 @@ class Imprint:
 class FieldTarget:
     """What a fine field is: a parameter of a step on a grid.
 
-    identities: how the bundle knows the parameter; where none has the message's paramId, values
-      are in the message's units already.
+    factor: takes the message's units to the bundle's, as it did when the message was decoded.
     """
 
     key: StepKey
     parameter: str
     grid: Grid
-    identities: tuple[Identity, ...] = ()
+    factor: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
     """A message ready for values. wanted: what a reader must find in what is made from it.
 
-    factor: takes the message's units to the bundle's.
     members: how many forecasts the input's ensemble has, 1 if it is none.
     mars: the MARS keys that the message knows, as text.
     """
@@ -74,7 +71,6 @@ class Template:
     target: FieldTarget
     packing: Packing
     wanted: Wanted
-    factor: float
     members: int
     mars: Mapping[str, str]
 
@@ -111,8 +107,7 @@ def prepare(
             f"{target.parameter} of {target.key.text}: ecCodes makes no GRIB 2 template of its "
             f"message: {error}"
         ) from error
-    factor = _factor(dict(wanted)["paramId"], target)
-    return Template(found, target, packing, wanted, factor, members, mars)
+    return Template(found, target, packing, wanted, members, mars)
 
 
 def refuse_unknown(imprint: Imprint) -> None:
@@ -169,11 +164,6 @@ def _wanted(handle: Handle, target: FieldTarget) -> Wanted:
         identity += [(key, handle.text(key)) for key in ("typeOfLevel", "level")]
     placed = {key: value for key, value in _geometry(target.grid).items() if value is not None}
     return (*identity, ("gridType", "regular_ll"), *placed.items())
-
-
-def _factor(param_id: str | int, target: FieldTarget) -> float:
-    # A paramId implies its units, so any identity that has it will do.
-    return next((i.factor for i in target.identities if i.param_id == param_id), 1.0)
 
 
 def _members(handle: Handle) -> int:

@@ -28,7 +28,6 @@ from streamer.grib.encode import (
     prepare,
     refuse_unknown,
 )
-from streamer.grib.manifest import Identity
 from streamer.grib.packing import rounding_error
 
 GLOBE = Grid(90.0, 0.0, 1.0, 1.0, 181, 360)
@@ -315,7 +314,7 @@ def test_a_product_that_is_no_members_or_forecasts_is_refused_by_its_number() ->
 
 
 def test_values_leave_in_the_units_in_which_they_came() -> None:
-    metres = FieldTarget(target().key, "tp", SMALL, (Identity(228, factor=1000.0),))
+    metres = FieldTarget(target().key, "tp", SMALL, factor=1000.0)
     coarse = message(paramId=228)
     millimetres = wavy() - wavy().min()
 
