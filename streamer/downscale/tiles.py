@@ -57,7 +57,7 @@ class Layout:
 
         overlap: the least that neighbours share, (rows, columns); they may share more.
         periodic: columns go all the way round, and tiles wrap. offset: moves all tiles by so
-        many points; what that uncovers at an edge gets one tile more.
+        many points; the edges of the grid, where there are some, keep a tile each.
         Raises UsageError when a tile is larger than the grid or than its overlap allows.
         """
         for name, length, size, shared in zip(
@@ -110,7 +110,7 @@ def stitch(tiles: Sequence[Array], layout: Layout, out: Array | None = None) -> 
     channels = tiles[0].shape[0]
     if out is None:
         out = np.empty((channels, *layout.shape), dtype=np.float32)
-    if len(tiles) == 1:
+    if layout.tiles == (Tile(0, 0, *layout.shape),):
         out[...] = tiles[0]
         return out
     out[...] = 0.0
@@ -144,8 +144,9 @@ def _edged_axis(length: int, size: int, overlap: int, offset: int) -> Axis:
     last = length - size
     count = 1 + math.ceil(last / (size - overlap))
     starts = [round(i * last / max(count - 1, 1)) for i in range(count)]
-    if offset and last:
-        moved = [start + offset for start in starts]
+    if count > 1:
+        # Further than to the next tile would leave a hole that one tile more cannot fill.
+        moved = [start + offset % starts[1] for start in starts]
         starts = sorted({0, last, *(start for start in moved if 0 < start < last)})
     shared = [first + size - second for first, second in pairwise(starts)]
     # An edge of the grid has nobody to share with: no ramp there.

@@ -1,0 +1,118 @@
+"""What the network is told, and what is made of its answer."""
+
+import numpy as np
+import pytest
+
+from streamer.domain import Array
+from streamer.downscale.condition import coarse, condition, interpolated
+from streamer.downscale.products import out_of_range, physical, ranges
+from tests.streamer.downscale.small import bundle_of, step_of
+
+WIND = {
+    "parameters": {
+        "10u": {"vector": {"partner": "10v", "component": "u"}, "range": [-100, 100]},
+        "10v": {"vector": {"partner": "10u", "component": "v"}, "range": [-90.5, 90.5]},
+    }
+}
+SHAPE = (19, 36)
+
+
+def winds() -> dict[str, Array]:
+    rng = np.random.default_rng(4)
+    return {n: rng.standard_normal(SHAPE).astype(np.float32) for n in ("10v", "10u")}
+
+
+def test_fields_are_normalised_in_the_bundles_order_and_constants_follow() -> None:
+    fields, bundle = winds(), bundle_of(constants=2)
+
+    found = condition(step_of(fields), bundle)
+
+    assert found.shape == (4, *SHAPE)
+    assert found.dtype == np.float32
+    assert found[0] == pytest.approx((fields["10u"] - 1.0) / 5.0, abs=1e-6)
+    assert found[1] == pytest.approx((fields["10v"] + 1.0) / 4.0, abs=1e-6)
+    np.testing.assert_array_equal(found[2:], bundle.constants)
+
+
+def test_the_step_itself_is_left_as_it_was() -> None:
+    fields = winds()
+    kept = {name: values.copy() for name, values in fields.items()}
+
+    condition(step_of(fields), bundle_of())
+
+    for name, values in fields.items():
+        np.testing.assert_array_equal(values, kept[name])
+
+
+def test_the_two_parts_of_a_turned_wind_are_joined() -> None:
+    """A wind of speed 1 along the grid's x-axis, turned by 30 degrees at every point."""
+    cosine, sine = np.cos(np.pi / 6), np.sin(np.pi / 6)
+    ones = np.ones(SHAPE, dtype=np.float32)
+    step = step_of(
+        {"10u": ones * cosine, "10v": ones * 0.0}, crossed={"10u": ones * sine, "10v": ones * 0.0}
+    )
+
+    u, v = interpolated(step, bundle_of(grib=WIND))
+
+    assert u == pytest.approx(ones * cosine)
+    assert v == pytest.approx(ones * sine)
+
+
+def test_each_component_takes_its_partners_share_on_both_grids() -> None:
+    fields, crossed = winds(), {n: v + 10 for n, v in winds().items()}
+    step, bundle = step_of(fields, crossed), bundle_of(grib=WIND)
+
+    fine, rough = interpolated(step, bundle), coarse(step, bundle)
+
+    for i, (name, partner) in enumerate((("10u", "10v"), ("10v", "10u"))):
+        assert fine[i] == pytest.approx(fields[name] + crossed[partner])
+        assert rough[i] == pytest.approx((fields[name] + crossed[partner])[::4, ::4])
+
+
+def test_a_residual_of_zero_gives_the_coarse_field_in_fine_statistics() -> None:
+    fields, bundle = winds(), bundle_of()
+    told = condition(step_of(fields), bundle)
+
+    found = physical(np.zeros((3, 2, *SHAPE), dtype=np.float32), told, bundle)
+
+    assert found.shape == (3, 2, *SHAPE)
+    assert found[2, 0] == pytest.approx((fields["10u"] - 1.0) / 5.0 * 6.0 + 1.5, abs=1e-5)
+
+
+def test_the_residual_that_training_saw_gives_back_the_fine_field() -> None:
+    """The definition turned round: residual = (fine_norm - coarse_norm) / residual_std."""
+    fields, bundle = winds(), bundle_of()
+    told = condition(step_of(fields), bundle)
+    fine = np.random.default_rng(5).standard_normal((2, *SHAPE)) * 8
+    residual = np.stack([
+        ((fine[i] - n.fine_mean) / n.fine_std - told[i]) / n.residual_std
+        for i, n in enumerate(bundle.normalisation)
+    ]).astype(np.float32)  # fmt: skip
+
+    found = physical(residual[None], told, bundle)
+
+    assert found[0] == pytest.approx(fine, abs=1e-4)
+
+
+def test_ranges_come_from_the_manifest() -> None:
+    assert ranges(bundle_of(grib=WIND)) == {"10u": (-100.0, 100.0), "10v": (-90.5, 90.5)}
+    assert ranges(bundle_of()) == {}
+
+
+@pytest.mark.parametrize("value", [-91.0, 1e9, np.nan, np.inf])
+def test_a_value_that_cannot_be_true_is_told_with_its_channel(value: float) -> None:
+    draws = np.zeros((2, 2, *SHAPE), dtype=np.float32)
+    draws[1, 1, 7, 7] = value
+
+    found = out_of_range(draws, ("10u", "10v"), ranges(bundle_of(grib=WIND)))
+
+    assert len(found) == 1
+    assert "10v is" in found[0]
+    assert "wanted -90.5 to 90.5" in found[0]
+
+
+def test_sound_values_and_channels_without_a_range_are_passed() -> None:
+    draws = np.full((1, 2, *SHAPE), 50.0, dtype=np.float32)
+
+    assert out_of_range(draws, ("10u", "10v"), ranges(bundle_of(grib=WIND))) == ()
+    assert out_of_range(draws * 1e6, ("10u", "10v"), {}) == ()
