@@ -14,6 +14,9 @@ settings.load_profile("house")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+#: Where more fixtures are: `kafka_broker`, a real Apache Kafka.
+pytest_plugins = ("tests.kafka_broker",)
+
 #: What the wheel installs.
 PACKAGES = ("engines", "monitoring", "streamer")
 

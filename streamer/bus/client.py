@@ -150,6 +150,13 @@ def broker_configs(admin: Any) -> dict[str, str]:
     return _configs(admin, [ConfigResource(ConfigResourceType.BROKER, node)], "broker")[node]
 
 
+def is_fenced(consumer: Any) -> bool:
+    """Whether another member took our name; the client only logs it, and heartbeats no more."""
+    coordinator = consumer._coordinator  # noqa: SLF001 - there is no public way to know
+    is_beating = coordinator._heartbeat_enabled  # noqa: SLF001
+    return bool(coordinator.stable() and not coordinator.need_rejoin() and not is_beating)
+
+
 def offset_and_metadata(commit: Commit) -> Any:
     """Make what the client commits. Without a leader epoch of -1 it would retry for ever."""
     return kafka.OffsetAndMetadata(commit.next_offset, commit.metadata, -1)
@@ -161,11 +168,7 @@ def translated(settings: BusSettings) -> Iterator[None]:
     try:
         yield
     except (kafka_errors.FencedInstanceIdError, kafka_errors.ProducerFencedError) as error:
-        raise Replaced(
-            f"instance {settings.instance} of group {settings.group_id} is held by another "
-            f"process that started later, or was silent for longer than its transaction may "
-            f"last; one name serves one daemon: give each its own `bus.instance`"
-        ) from error
+        raise Replaced(settings.group_id, settings.instance) from error
     except kafka_errors.CommitFailedError as error:
         raise Fenced(
             f"group {settings.group_id}: the partitions were dealt out anew after instance "

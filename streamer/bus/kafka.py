@@ -15,6 +15,7 @@ from streamer.bus.record import (
     Partition,
     Polled,
     Record,
+    Replaced,
     Revoked,
 )
 from streamer.bus.settings import BusSettings
@@ -69,6 +70,8 @@ class KafkaBus:
             if isinstance(error.__cause__, client.OffsetOutOfRange):
                 return self._out_of_range(error.__cause__)
             raise
+        if client.is_fenced(self._consumer):
+            raise Replaced(self._settings.group_id, self._settings.instance)
         if self._fresh:
             return Polled(assigned=self._assignments())
         return Polled(records=[record_of(r) for lot in found.values() for r in lot])

@@ -62,7 +62,7 @@ class Group:
         """Whether this member was evicted. Raises Replaced when another has its name."""
         there = self._members.get(instance)
         if there is not None and there.epoch != epoch:
-            raise Replaced(replaced_text(self.name, instance))
+            raise Replaced(self.name, instance)
         return there is None
 
     def to_give_back(self, instance: str) -> tuple[Partition, ...]:
@@ -115,11 +115,3 @@ class Group:
             takers = [name for name in names if partition in self._members[name].partitions]
             member = self._members[takers[at % len(takers)]]
             member.held = (*member.held, partition)
-
-
-def replaced_text(group: str, instance: str) -> str:
-    """Say what it means that another process holds our instance name."""
-    return (
-        f"instance {instance} of group {group} is held by another process that started later; "
-        f"one name serves one daemon: give each its own `bus.instance`"
-    )

@@ -85,6 +85,13 @@ class Replaced(Fenced):
 
     reason: ClassVar[str] = "replaced"
 
+    def __init__(self, group: str, instance: str) -> None:
+        super().__init__(
+            f"instance {instance} of group {group} is held by another process that started "
+            f"later, or was stopped for longer than its transaction may last; one name serves "
+            f"one daemon: give each its own `bus.instance`"
+        )
+
 
 class Uncertain(BusError):
     """The commit of a transaction was asked for and never answered: it may have happened.
