@@ -150,7 +150,7 @@ def _order(config: Config, model: Model, bus: Bus) -> Order:
     output, sampler = config.output, config.sampler
     return Order(
         bundle=model.bundle,
-        manifest=model.manifest,
+        grid=model.manifest.grid,
         layout=model.layout,
         settings=sampler.settings(model.bundle.sampler),
         draws=config.model.draws,

@@ -13,14 +13,13 @@ from engines.errors import DownscaledError
 from engines.sampler import SamplerSettings
 from monitoring.metrics import Metrics
 from streamer.bus.record import Outgoing
-from streamer.domain import Array, Field, Step, StepKey
+from streamer.domain import Array, Field, Grid, Step, StepKey
 from streamer.downscale.condition import condition
 from streamer.downscale.engine_room import EngineRoom, Result
 from streamer.downscale.products import out_of_range, ranges
 from streamer.downscale.tiles import Layout
 from streamer.downscale.work import Recipe, Work
 from streamer.grib.encode import Draw, FieldTarget, Imprint, Packing, encode, prepare
-from streamer.grib.manifest import GribManifest
 from streamer.headers import Sender, field_headers
 from streamer.reception import Tenure
 from streamer.records import FieldEntry, FieldNames, Plain, list_field
@@ -35,7 +34,7 @@ class Order:
     """
 
     bundle: Bundle
-    manifest: GribManifest
+    grid: Grid
     layout: Layout
     settings: SamplerSettings
     draws: int
@@ -174,8 +173,7 @@ class Dispatch:
         trace = [begun.tenure.traceparents.get(o.offset) for o in begun.step.origins]
         sender = Sender(order.group, next((t for t in trace if t), None))
         with self._metrics.timed("encode"):
-            identities = order.manifest.parameter(field.parameter).identities
-            target = FieldTarget(key, field.parameter, order.manifest.grid, identities)
+            target = FieldTarget(key, field.parameter, order.grid, field.factor)
             template = prepare(field.message, target, order.packing, order.imprint)
             made = []
             for number, values in enumerate(draws):

@@ -131,6 +131,7 @@ class Field:
       (H, W); None for every other field. `crossed_coarse`: the same, (h, w).
     grid: the input grid in words, equal for fields that may join one step.
     message: the encoded GRIB message; the template of what is made from it.
+    factor: took the message's units to the bundle's.
     """
 
     key: StepKey
@@ -142,6 +143,7 @@ class Field:
     digest: bytes
     crossed: Array | None = None
     crossed_coarse: Array | None = None
+    factor: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 
@@ -19,7 +18,6 @@ from streamer.domain import (
     Grid,
     Reason,
     Rejected,
-    RunKey,
     StepKey,
     Unwanted,
     step_text,
@@ -27,7 +25,8 @@ from streamer.domain import (
 from streamer.grib import grids, regrid, wind
 from streamer.grib.codes import CodesError, Handle, Values, opened
 from streamer.grib.frame import split
-from streamer.grib.manifest import Coarse, GribManifest, Identity, Key, Parameter, lattice
+from streamer.grib.identity import has_all, source_of, step_key
+from streamer.grib.manifest import Coarse, GribManifest, Identity, Parameter, lattice
 from streamer.grib.wants import Limits, Source, Wants
 
 __all__ = ["Limits", "Source", "Wants", "decode", "prepare"]
@@ -94,42 +93,21 @@ def _decode_one(message: bytes, wants: Wants, again: str) -> Decoded:
 
 
 def _match(handle: Handle, wants: Wants) -> _Match | Unwanted:
-    source = _source(handle, wants.sources)
+    source = source_of(handle, wants.sources)
     if source is None:
         return Unwanted("source")
     param_id = handle.integer("paramId")
     for parameter in wants.manifest.parameters:
         for identity in parameter.identities:
-            if identity.param_id == param_id and _has_all(handle, identity.keys):
+            if identity.param_id == param_id and has_all(handle, identity.keys):
                 return _Match(source, parameter, identity)
     return Unwanted("parameter")
-
-
-def _source(handle: Handle, sources: tuple[Source, ...]) -> str | None:
-    if not sources:
-        return "-"
-    return next((s.name for s in sources if _has_all(handle, tuple(s.match.items()))), None)
-
-
-def _has_all(handle: Handle, keys: tuple[tuple[str, Key], ...]) -> bool:
-    """Whether each key has the wanted value, as text or as a number; an unknown key has not."""
-    for key, wanted in keys:
-        if not handle.has(key):
-            return False
-        if handle.text(key) == str(wanted):
-            continue
-        try:
-            if float(handle.native(key)) != float(wanted):
-                return False
-        except ValueError:
-            return False
-    return True
 
 
 def _read_field(
     handle: Handle, message: bytes, match: _Match, wants: Wants, again: str
 ) -> Field | Rejected:
-    key = _step_key(handle, match.source, again)
+    key = _key(handle, match.source, again)
     name = match.parameter.name
     try:
         _check_points(handle, wants.limits)
@@ -152,34 +130,21 @@ def _read_field(
         text = f"{name} at +{_lead(key)} on {grid.words}: {error}"
         raise _Refused(Reason.UNSUPPORTED_GRID, text) from error
     digest = hashlib.sha256(message).digest()
-    return Field(key, name, grid.words, coarse, fine, message, digest, crossed_fine, crossed)
+    factor = match.identity.factor
+    return Field(
+        key, name, grid.words, coarse, fine, message, digest, crossed_fine, crossed, factor
+    )
+
+
+def _key(handle: Handle, source: str, again: str) -> StepKey:
+    try:
+        return step_key(handle, source, again)
+    except ValueError as error:
+        raise _Refused(Reason.UNDECODABLE, str(error)) from error
 
 
 def _lead(key: StepKey) -> str:
     return step_text(key.minutes) + ("" if key.minutes % 60 else " h")
-
-
-def _step_key(handle: Handle, source: str, again: str) -> StepKey:
-    """Read which step of which run this is; lead times in minutes whatever the units."""
-    handle.set("stepUnits", "m")
-    minutes = handle.integer("endStep")
-    date, clock = handle.integer("dataDate"), handle.integer("dataTime")
-    try:
-        reference = datetime(
-            date // 10000, date // 100 % 100, date % 100, clock // 100, clock % 100, tzinfo=UTC
-        )
-    except ValueError as error:
-        text = f"the reference time {date} {clock:04d} is none: {error}"
-        raise _Refused(Reason.UNDECODABLE, text) from error
-    run = RunKey(
-        centre=handle.text("centre"),
-        source=source,
-        expver=handle.text("expver") if handle.has("expver") else "-",
-        reference_time=reference,
-        member=handle.integer("number") if handle.has("number") else 0,
-        again=again,
-    )
-    return StepKey(run, minutes)
 
 
 def _check_points(handle: Handle, limits: Limits) -> None:
