@@ -71,6 +71,11 @@ class Assembler:
         return len(self._open)
 
     @property
+    def open_run_count(self) -> int:
+        """How many runs have begun and will end."""
+        return self._runs.open_count
+
+    @property
     def open_bytes(self) -> int:
         """What the steps that wait hold in memory; costs a look at each of them."""
         return sum(step.size_bytes for step in self._open.values())
@@ -174,6 +179,8 @@ class Assembler:
         """
         stayed = self._mine - set(partitions)
         self._mine |= set(partitions)
+        for partition in partitions:
+            self._ended.watch(partition)
         news = [ended for ended in steps if ended.partition not in stayed]
         known = {ended.key: self._ended.remember(ended) for ended in news}
         self._runs.restore(known.values(), runs, partitions)

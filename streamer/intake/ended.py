@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from streamer.domain import Origin, StepKey
 from streamer.intake.events import EndedStep, Outcome
+
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 class EndedSteps:
@@ -14,13 +16,17 @@ class EndedSteps:
     def __init__(self, horizon: timedelta) -> None:
         self._horizon = horizon
         self._steps: dict[StepKey, EndedStep] = {}
-        self._pruned_at: dict[int, datetime] = {}
+        self._pruned_at: dict[int, datetime | None] = {}  # of our partitions; None: not yet
 
     def __len__(self) -> int:
         return len(self._steps)
 
     def __iter__(self) -> Iterator[EndedStep]:
         return iter(self._steps.values())
+
+    def watch(self, partition: int) -> None:
+        """Note that a partition is ours: its steps are forgotten by its own clock alone."""
+        self._pruned_at[partition] = None
 
     def remember(self, ended: EndedStep) -> EndedStep:
         """Add a step's end; return what is known now.
@@ -70,12 +76,12 @@ class EndedSteps:
         if last is not None and at - last < self._horizon / 50:
             return None
         self._pruned_at[partition] = at
-        oldest = {number: time - self._horizon for number, time in self._pruned_at.items()}
         # Steps of partitions that are not ours have no clock here: they go by the slowest of ours.
-        slowest = min(oldest.values())
+        slowest = min((time or LONG_AGO) for time in self._pruned_at.values())
         self._steps = {
             key: ended
             for key, ended in self._steps.items()
-            if ended.newest_record_time >= oldest.get(ended.partition, slowest)
+            if ended.newest_record_time + self._horizon
+            >= (self._pruned_at.get(ended.partition, slowest) or LONG_AGO)
         }
-        return oldest[partition]
+        return at - self._horizon
