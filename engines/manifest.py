@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard, TypeVar
 
 from engines.errors import BundleError, UsageError
+from engines.precondition import KINDS
 from engines.sampler import SamplerSettings
 
 #: The version of the folder's layout and of the keys below.
 FORMAT = 1
-
-#: How a network may be surrounded; see engines/precondition.py.
-PRECONDITIONINGS = ("edm",)
 
 T = TypeVar("T")
 
@@ -151,10 +149,9 @@ class _Reading:
 def _preconditioning(reading: _Reading) -> Preconditioning:
     part = reading.mapping("preconditioning")
     kind, sigma_data = part.get("kind"), part.get("sigma_data")
-    if kind not in PRECONDITIONINGS:
+    if kind not in KINDS:
         reading.faults.append(
-            f"model.json: preconditioning.kind is {kind!r}, wanted one of "
-            f"{', '.join(PRECONDITIONINGS)}"
+            f"model.json: preconditioning.kind is {kind!r}, wanted one of {', '.join(KINDS)}"
         )
     if not _is_positive(sigma_data):
         reading.faults.append(

@@ -13,7 +13,7 @@ import openvino
 from engines.bundle import NETWORK, Bundle
 from engines.denoiser import Array, EngineSpec
 from engines.errors import EngineError, UsageError
-from engines.precondition import edm
+from engines.precondition import coefficients
 
 #: OpenVINO picks bfloat16 silently where the CPU has it, so the hint is always given.
 PRECISIONS: Mapping[str, str] = {"f32": "f32"}
@@ -37,10 +37,10 @@ class OpenVinoDenoiser:
     def __init__(self, bundle: Bundle, settings: CpuSettings | None = None) -> None:
         """Compile the network. Raises EngineError when OpenVINO refuses it."""
         settings = settings or CpuSettings()
-        channels, rows = len(bundle.channels), 2 * len(bundle.channels) + len(bundle.constants)
-        shapes = [(1, rows, *bundle.tile), (1,)]
+        channels = len(bundle.channels)
+        shapes = [(1, 2 * channels + len(bundle.constants), *bundle.tile), (1,)]
         shapes += [(1, len(bundle.labels))] if bundle.labels else []
-        self._sigma_data = bundle.preconditioning.sigma_data
+        self._preconditioning = bundle.preconditioning
         self._channels = channels
         self._where = str(bundle.path / NETWORK)
         self._inputs = [np.zeros(shape, dtype=np.float32) for shape in shapes]
@@ -62,7 +62,8 @@ class OpenVinoDenoiser:
         """Return D(x, sigma; condition), a fresh array; see `Denoiser`."""
         if sigma.min() <= 0.0:
             raise EngineError(f"sigma is {sigma.min()}, wanted above 0")
-        c_skip, c_out, c_in, c_noise = edm(sigma, self._sigma_data)
+        around = self._preconditioning
+        c_skip, c_out, c_in, c_noise = coefficients(around.kind, sigma, around.sigma_data)
         denoised = np.empty_like(x)
         for i in range(len(x)):
             self._fill(x[i], condition[i], c_in[i], c_noise[i])
