@@ -21,13 +21,14 @@ from streamer.dispatch import Dispatch, Order
 from streamer.domain import Reason
 from streamer.downscale.engine_room import EngineRoom
 from streamer.downscale.tiles import Layout
-from streamer.grib.decode import decode
+from streamer.grib.decode import decode, prepare
 from streamer.grib.encode import Imprint
 from streamer.grib.manifest import GribManifest, read_manifest
 from streamer.grib.regrid import default_cache
 from streamer.grib.wants import Wants
 from streamer.grib.workers import Workers
 from streamer.intake.assembly import Assembler, AssemblySettings
+from streamer.intake.runs import Expected
 from streamer.reception import DeadLetters, Reception
 from streamer.service import Meters, Parts, Service
 
@@ -97,8 +98,12 @@ def composed(
     open_bus: OpenBus,
     meters: Meters,
     now: Callable[[], datetime] = utc_now,
+    expected: Expected | None = None,
 ) -> Iterator[Service]:
-    """Open a whole daemon around a bus; its processes and threads end with the block."""
+    """Open a whole daemon around a bus; its processes and threads end with the block.
+
+    expected: the lead times of a run, in minutes, where the configuration does not decide.
+    """
     wake = threading.Event()
     with ExitStack() as stack:
         # The bus calls these only while it is polled, and that is done by the service.
@@ -114,7 +119,7 @@ def composed(
         room.start()
         workers.warm()
         order = _order(config, model, bus)
-        assembler = Assembler(_assembly(config, model))
+        assembler = Assembler(_assembly(config, model, expected))
         letters = config.output.dead_letter_topic
         parts = Parts(
             Reception(
@@ -142,6 +147,7 @@ def _workers(config: Config, model: Model) -> Workers:
         decode,
         Wants(model.manifest, config.input.sources, config.limits.grib),
         config.limits.workers,
+        prepare=prepare,
         cache=cache / "mir" if cache else default_cache(os.environ),
     )
 
@@ -165,11 +171,11 @@ def _order(config: Config, model: Model, bus: Bus) -> Order:
     )
 
 
-def _assembly(config: Config, model: Model) -> AssemblySettings:
+def _assembly(config: Config, model: Model, expected: Expected | None) -> AssemblySettings:
     steps = config.input.steps
     return AssemblySettings(
         parameters=model.bundle.channels,
-        expected=lambda run: steps.of(run.reference_time),
+        expected=expected or (lambda run: steps.of(run.reference_time)),
         expire_after_s=config.input.expire_after_s,
         repeat_horizon_h=config.input.repeat_horizon_h,
         max_age_h=config.input.max_age_h,

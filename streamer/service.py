@@ -141,6 +141,17 @@ class Service:
             return False
         return all(self._bus.position(p) >= self._bus.end_offset(p) for p in tenures)
 
+    @property
+    def engine_work(self) -> tuple[int, float]:
+        """Calls of the network since the start, and the seconds inside it."""
+        return self._parts.room.counters.calls, self._parts.room.counters.busy_s
+
+    def room_for(self, partition: Partition, ahead: int) -> int:
+        """Return how many records may be fed so that no more than `ahead` wait to be read."""
+        if partition not in self._reception.tenures:
+            return ahead
+        return max(0, ahead - self._bus.end_offset(partition) + self._bus.position(partition))
+
     def finish(self) -> None:
         """End all that is incomplete, as at the end of an input that will not go on."""
         for ending in self._parts.assembler.finish():

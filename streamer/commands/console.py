@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 _FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 
@@ -30,3 +30,22 @@ def start_log(level: int = logging.INFO) -> None:
     logging.basicConfig(level=logging.WARNING, format=_FORMAT, stream=sys.stderr, force=True)
     for ours in ("streamer", "engines", "monitoring"):
         logging.getLogger(ours).setLevel(level)
+
+
+def progress(total: int, unit: str) -> Callable[[int], None]:
+    """Return what draws a bar at `done` of `total`; silent where nobody watches."""
+    if not is_terminal():
+        return lambda _: None
+    started = time.monotonic()
+
+    def draw(done: int) -> None:
+        share = done / max(1, total)
+        left_s = (time.monotonic() - started) * (1 / share - 1) if share else 0.0
+        bar = "#" * round(30 * share)
+        end = "\n" if done >= total else ""
+        print(
+            f"\r[{bar:30}] {done}/{total} {unit}, {left_s:.0f} s left ",
+            end=end, file=sys.stderr, flush=True,
+        )  # fmt: skip
+
+    return draw
