@@ -243,10 +243,15 @@ def _with_values(handle: Handle, values: Values) -> bytes:
 
 
 def _between(spacing: float, coarse: Coarse) -> Grid:
-    """Lay a regular grid no wider than the input, over all boxes of the coarse grid."""
+    """Lay a regular grid over all boxes of the coarse grid, at least twice as fine as the input.
+
+    It must not be as fine: MIR takes a rotated grid of the wanted spacing for the wanted grid.
+    """
     wanted = coarse.grid
-    per_box = max(1, math.ceil(max(wanted.spacing_lat, wanted.spacing_lon) / spacing - 1e-6))
-    lon, lat = wanted.spacing_lon / per_box, wanted.spacing_lat / per_box
+    lon, lat = (
+        width / (2 * math.ceil(width / spacing - 1e-6))
+        for width in (wanted.spacing_lon, wanted.spacing_lat)
+    )
     if wanted.is_periodic:
         return lattice(lon, lat, None)
     half_lat, half_lon = wanted.spacing_lat / 2, wanted.spacing_lon / 2

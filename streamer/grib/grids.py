@@ -75,11 +75,22 @@ def oriented(values: Values, handle: Handle) -> Values:
 def _spacing(handle: Handle, kind: str) -> float:
     if kind == "lambert":
         return max(handle.number("DxInMetres"), handle.number("DyInMetres")) / _METRES_PER_DEGREE
+    if kind == "rotated_ll" and not _is_whole(handle):
+        raise GridError("a rotated grid of a limited area; MIR reads those of the whole globe only")
     across = "jDirectionIncrementInDegrees"
     along = across if kind == "reduced_ll" else "iDirectionIncrementInDegrees"
     if not handle.has(across) or not handle.has(along):
         raise GridError(f"{kind} without increments")
     return max(handle.number(across), handle.number(along))
+
+
+def _is_whole(handle: Handle) -> bool:
+    """Whether a rotated grid goes round the globe and within a row of its poles."""
+    first, last = (handle.number(f"latitudeOf{end}GridPointInDegrees") for end in ("First", "Last"))
+    along = handle.number("iDirectionIncrementInDegrees") * handle.integer("Ni")
+    return abs(along - 360.0) < 0.01 and 180.0 - abs(first - last) < 2 * 180.0 / handle.integer(
+        "Nj"
+    )
 
 
 def _regular(handle: Handle) -> InputGrid:

@@ -10,7 +10,7 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
@@ -23,7 +23,7 @@ from scipy.sparse import csr_array
 
 from engines.errors import DownscaledError, UsageError
 from streamer.domain import Array, Grid
-from streamer.grib.manifest import Coarse
+from streamer.grib.manifest import Coarse, lattice
 
 _CACHE = "MIR_CACHE_PATH"
 #: MIR's words for a field that does not reach to the grid
@@ -157,7 +157,7 @@ def _run(source: Any, grid: Grid, interpolation: str) -> NDArray[np.float64]:
     if _CACHE not in os.environ:
         use_cache(default_cache(os.environ))
     output = mir.ArrayOutput()
-    job = mir.Job(interpolation=interpolation, **_spec(grid))
+    job = mir.Job(interpolation=interpolation, **_target(grid))
     try:
         with _turn, quiet():
             job.execute(source, output)
@@ -168,8 +168,7 @@ def _run(source: Any, grid: Grid, interpolation: str) -> NDArray[np.float64]:
         if any(words in said for words in _OUTSIDE):
             raise NotCovered(f"the field does not reach so far ({said})") from error
         raise RegridError(f"MIR cannot regrid it: {said}") from error
-    if values.shape != grid.shape or not _same_place(found, grid):
-        raise NotCovered(f"the field reaches over {_reach(found)}")
+    values = _cut(values, found.get("area"), grid)
     missing = int(np.count_nonzero(~np.isfinite(values)))
     if missing:
         raise NotCovered(f"the field leaves {missing} of {values.size} points uncovered")
@@ -184,15 +183,29 @@ def _spec(grid: Grid) -> dict[str, Any]:
     return {"grid": spacing, "area": [grid.north, grid.west, south, east]}
 
 
-def _same_place(found: Mapping[str, Any], grid: Grid) -> bool:
-    """Whether what MIR made starts where the grid does; a global grid's words have no area."""
-    area = found.get("area")
-    return area is None or bool(np.allclose(area, _spec(grid)["area"], atol=1e-6))
+def _target(grid: Grid) -> dict[str, Any]:
+    """Return MIR's words for where to go: it knows no area of rotated grids, so none if global."""
+    whole = grid == lattice(grid.spacing_lon, grid.spacing_lat, None)
+    return {"grid": [grid.spacing_lon, grid.spacing_lat]} if whole else _spec(grid)
 
 
-def _reach(found: Mapping[str, Any]) -> str:
-    area = found.get("area")
-    return "the globe" if area is None else "{} N {} E to {} N {} E".format(*area)
+def _cut(
+    values: NDArray[np.float64], area: Sequence[float] | None, grid: Grid
+) -> NDArray[np.float64]:
+    """Cut the grid out of what MIR made, which may reach farther; raises NotCovered.
+
+    area: north, west, south, east of what MIR made; None: just what was asked for.
+    """
+    row = column = 0
+    if area is not None:
+        row = round((area[0] - grid.north) / grid.spacing_lat)
+        column = round((grid.west - area[1]) / grid.spacing_lon) % round(360.0 / grid.spacing_lon)
+        if (row, column) != (0, 0):
+            values = values[max(row, 0) :, column:]
+    if row < 0 or values.shape[0] < grid.rows or values.shape[1] < grid.columns:
+        found = "{:g} N {:g} E to {:g} N {:g} E".format(*area) if area else "another area"
+        raise NotCovered(f"the field reaches over {found}")
+    return values[: grid.rows, : grid.columns]
 
 
 def _on_grid(values: NDArray[np.floating[Any]], grid: Grid, wanted: Grid) -> Array | None:
