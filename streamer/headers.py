@@ -75,7 +75,8 @@ def field_headers(
         "bundle": bundle,
         "sha256": entry.sha256,
     }
-    return _headers({**mars, **told}, sender)
+    known = {name: value for name, value in mars.items() if name not in told}
+    return _headers({**told, **known}, sender)
 
 
 def step_headers(

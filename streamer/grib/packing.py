@@ -16,6 +16,8 @@ from engines.errors import UsageError
 
 #: Beyond these the error is smaller than that of the float32 values themselves.
 MOST_BITS = 24
+#: Below it ecCodes' tables of powers of two end, and with them the finest packing.
+SMALLEST_STEP = 2.0**-120
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +64,4 @@ def rounding_error(low: float, high: float, bits: int) -> float:
     if reach == 0:
         return 2 * grain
     step = 2.0 ** math.ceil(math.log2((reach + grain) / (2**bits - 1)))
-    return step / 2 + 2 * grain
+    return max(step, SMALLEST_STEP) / 2 + 2 * grain
