@@ -7,7 +7,7 @@ What its use rests on, and its documentation does not say, stands beside the lin
 import logging
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import kafka
@@ -148,6 +148,15 @@ def broker_configs(admin: Any) -> dict[str, str]:
     """Ask for all settings of one broker, by name. Raises the client's errors."""
     node = str(admin.describe_cluster()["brokers"][0]["broker_id"])
     return _configs(admin, [ConfigResource(ConfigResourceType.BROKER, node)], "broker")[node]
+
+
+def describe_transaction(admin: Any, transactional_id: str) -> None:
+    """Ask for the state of a transactional id; unknown ones are fine. Raises the client's errors.
+
+    Opening a producer would tell more, and would fence the daemon that runs under this name.
+    """
+    with suppress(kafka_errors.TransactionalIdNotFoundError):
+        admin.describe_transactions([transactional_id])
 
 
 def is_fenced(consumer: Any) -> bool:
