@@ -78,6 +78,8 @@ def _unpack(frontier: int, kind: str, packed: bytes) -> tuple[Offsets, int]:
     if kind in "rR":
         return _from_runs(frontier, _read_varints(raw))
     length, bits = _read_varint(raw, 0)
+    if (length + 7) // 8 != len(raw) - bits:
+        raise ValueError(f"a map of {length} offsets in {len(raw) - bits} bytes")
     flags = np.unpackbits(np.frombuffer(raw, np.uint8, offset=bits), count=length)
     return frontier + np.flatnonzero(flags).astype(np.int64), frontier + length
 
@@ -95,6 +97,8 @@ def _runs(open_offsets: Offsets, end: int) -> Offsets:
 def _from_runs(frontier: int, lengths: list[int]) -> tuple[Offsets, int]:
     if sum(lengths[::2]) > _MOST_OPEN:
         raise ValueError(f"{sum(lengths[::2])} open offsets, wanted at most {_MOST_OPEN}")
+    if frontier + sum(lengths) >= 1 << 63:
+        raise ValueError("offsets of more than 63 bits")
     edges = frontier + np.cumsum([0, *lengths], dtype=np.int64)
     ranges = [np.arange(a, b) for a, b in zip(edges[:-1:2], edges[1::2], strict=False)]
     return np.concatenate([np.empty(0, np.int64), *ranges]), int(edges[-1])

@@ -169,6 +169,7 @@ def live_through(logs: dict[int, list[LogRecord]], seed: int, trouble: Trouble) 
 def settle(fleet: Fleet) -> None:
     for _ in range(4000):
         fleet.work()
+        fleet.world.now += timedelta(seconds=30)
         if fleet.is_idle():
             return
     pytest.fail("work is left that nothing ends")
