@@ -21,8 +21,10 @@ PRECISIONS: Mapping[str, str] = {"f32": "f32"}
 
 @dataclass(frozen=True, slots=True)
 class CpuSettings:
-    """How OpenVINO uses a CPU. threads: None leaves the choice to OpenVINO, one a core.
+    """How OpenVINO uses a CPU.
 
+    threads: None leaves the choice to OpenVINO, one a core. Sums are split among threads, so the
+    last bits depend on their number: hosts that must give the same bytes need the same number.
     cache: a folder for compiled networks, made with mode 0700; None compiles at every start.
     """
 

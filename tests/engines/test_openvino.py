@@ -57,6 +57,17 @@ def test_an_answer_stays_when_the_next_is_asked_for(folder: Path) -> None:
     np.testing.assert_array_equal(first, kept)
 
 
+def test_two_engines_of_as_many_threads_give_the_same_bytes(folder: Path) -> None:
+    cases = tiny.golden()
+
+    first, second = (
+        open_bundle(folder, threads=2).denoise(cases["x"], cases["sigma"], cases["condition"])
+        for _ in range(2)
+    )
+
+    assert first.tobytes() == second.tobytes()
+
+
 def test_an_engine_says_what_it_is(folder: Path) -> None:
     spec = open_bundle(folder, threads=1).spec
 
