@@ -100,8 +100,12 @@ def prepare(
             signed = _signature(handle, imprint)
             mars = {key: handle.text(key) for key in MARS_KEYS if handle.has(key)}
         wanted = (*wanted, *signed)
+        placed = _placed(target.grid)
         with codes.opened(found) as handle:
-            refuse_difference(wanted, found_keys(handle, wanted), target)
+            every = (*wanted, *placed)
+            refuse_difference(every, found_keys(handle, every), target)
+            # The grid's keys are right; that they stay so, one key tells for each draw.
+            wanted = (*wanted, ("md5GridSection", handle.text("md5GridSection")))
     except CodesError as error:
         raise EncodeError(
             f"{target.parameter} of {target.key.text}: ecCodes makes no GRIB 2 template of its "
@@ -147,7 +151,7 @@ def refuse_difference(wanted: Wanted, found: Wanted, target: FieldTarget) -> Non
 
 
 def _wanted(handle: Handle, target: FieldTarget) -> Wanted:
-    """List what must be found in the product: from the key, the grid, and the input message."""
+    """List what must be found in the product: from the step's key and the input message."""
     time = target.key.run.reference_time.astimezone(UTC)
     identity: list[tuple[str, str | int]] = [
         ("edition", 2),
@@ -162,8 +166,15 @@ def _wanted(handle: Handle, target: FieldTarget) -> Wanted:
     # Edition 1 lets a paramId such as 2t stand at the surface where edition 2 gives its height.
     if handle.integer("edition") == 2 or handle.text("typeOfLevel") != "surface":
         identity += [(key, handle.text(key)) for key in ("typeOfLevel", "level")]
-    placed = {key: value for key, value in _geometry(target.grid).items() if value is not None}
-    return (*identity, ("gridType", "regular_ll"), *placed.items())
+    return tuple(identity)
+
+
+def _placed(grid: Grid) -> Wanted:
+    geometry = _geometry(grid).items()
+    return (
+        ("gridType", "regular_ll"),
+        *((key, value) for key, value in geometry if value is not None),
+    )
 
 
 def _members(handle: Handle) -> int:
