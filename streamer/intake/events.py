@@ -30,8 +30,8 @@ class Kept:
 class Completed:
     """A field that made its step complete: the step holds all its origins until it ends.
 
-    rejected: origins of messages that were refused because of this step; their dead letters
-      travel no later than the step's own end (see ExpiredStep).
+    rejected: messages of its partition that were refused because of this step; their dead
+      letters travel no later than the step's own end (see ExpiredStep).
     """
 
     step: Step

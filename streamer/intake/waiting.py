@@ -13,7 +13,8 @@ from streamer.intake.events import DuplicateField
 class WaitingStep:
     """A step with some of its fields, all from one partition and on one grid.
 
-    newest: record time. seen: every message that came for it; rejected: those refused by it.
+    newest: record time. seen: every message that came for it. rejected: those of its own
+    partition that it refused; another partition's ledger is not part of its transaction.
     """
 
     partition: int
@@ -42,7 +43,7 @@ class WaitingStep:
         """Keep a field, or say why not; the first to come decides."""
         self.seen.append(origin)
         refused = self._refused(field, origin)
-        if isinstance(refused, Rejected):
+        if isinstance(refused, Rejected) and origin.partition == self.partition:
             self.rejected.append(origin)
         if refused is None:
             self.fields[field.parameter] = (field, origin)

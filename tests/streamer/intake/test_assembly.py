@@ -394,3 +394,14 @@ def test_what_is_remembered_stays_bounded() -> None:
 )
 def test_a_key_of_six_parts_names_the_step(key: bytes | None, wanted: bool) -> None:
     assert names_step(key) is wanted
+
+
+def test_what_another_partition_split_off_is_none_of_the_steps_dead_letters() -> None:
+    feed = Feeder(make_assembler())
+    feed(make_field(STEP, "10u"), partition=0)
+    feed(make_field(STEP, "10v"), partition=1)
+
+    done = feed(make_field(STEP, "10v"), partition=0)
+
+    assert isinstance(done, Completed)
+    assert done.rejected == ()
