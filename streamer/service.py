@@ -46,7 +46,7 @@ _IDLE_S, _BUSY_S = 0.1, 0.005
 #: What is closed without a step's transaction is committed in one of its own after this.
 _FLUSH_AFTER_S = 1.0
 #: Expiry, gauges and pausing are looked at this often.
-_LOOK_EVERY_S = 0.2
+_LOOK_EVERY_S = 0.5
 #: How full the commit's metadata may be before a partition pauses, or its oldest step is given up.
 _METADATA_SHARE = 0.75
 #: How long a transaction is tried again before the process gives up and a new one takes over.

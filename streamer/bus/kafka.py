@@ -23,6 +23,7 @@ from streamer.bus.sizes import RESERVE_BYTES, size_bytes, too_large_text
 from streamer.bus.topics import limits
 
 _SECOND_MS = 1000
+_JOINING_S = 0.05
 
 
 def _ignore(partitions: Sequence[Partition]) -> None:
@@ -55,14 +56,19 @@ class KafkaBus:
         # First the producer: it ends what a dead predecessor left open, and fences a live one.
         self._publisher = Publisher(settings)
         self._consumer: Any = client.open_consumer(settings, in_group=True)
+        # A broker answers one connection's requests in their order, and a fetch may wait there
+        # for half a second: what is asked in between goes another way.
+        self._asker: Any = client.open_consumer(settings, in_group=False)
         self._listener = client.Listener(self._take)
         self._consumer.subscribe(topics=list(reads), listener=self._listener)
 
     def poll(self, timeout_s: float) -> Polled:
         """Wait for records of partitions that are started and not paused; see `Bus.poll`."""
+        # Without partitions the client waits to the end even when it is given some meanwhile.
+        wait_s = timeout_s if self._listener.held else min(timeout_s, _JOINING_S)
         try:
             with client.translated(self._settings):
-                found = self._consumer.poll(timeout_ms=timeout_s * _SECOND_MS)
+                found = self._consumer.poll(timeout_ms=wait_s * _SECOND_MS)
         except client.GiveBack as going:
             self._let_go(going)
             return Polled()
@@ -103,17 +109,17 @@ class KafkaBus:
         """Return the offset after the last stable record: where a reader has caught up."""
         key = _key(partition)
         with client.translated(self._settings):
-            return int(self._consumer.end_offsets([key])[key])
+            return int(self._asker.end_offsets([key])[key])
 
     def beginning_offset(self, partition: Partition) -> int:
         """Return the lowest offset that the topic still holds."""
         key = _key(partition)
         with client.translated(self._settings):
-            return int(self._consumer.beginning_offsets([key])[key])
+            return int(self._asker.beginning_offsets([key])[key])
 
     def offset_at(self, partition: Partition, timestamp_ms: int) -> int:
         """Return the first offset not older than a time, or the end where there is none."""
-        return offset_at(self._consumer, self._settings, partition, timestamp_ms)
+        return offset_at(self._asker, self._settings, partition, timestamp_ms)
 
     def history(self, topic: str, since_ms: int) -> Iterator[Sequence[Record]]:
         """Yield a topic's committed records since a time, up to the high watermark taken now.
@@ -148,6 +154,7 @@ class KafkaBus:
         """Leave; a static member keeps its partitions for the session timeout."""
         self._listener.held = []
         self._publisher.close()
+        self._asker.close(autocommit=False, timeout_ms=_SECOND_MS)
         self._consumer.close(autocommit=False, timeout_ms=_SECOND_MS)
 
     def _limit(self, topic: str) -> int:
