@@ -1,8 +1,9 @@
 """The networks of the EDM family in our own code, with the names that checkpoints use.
 
-A `SongUNet` (Song et al. 2021, in the form `ddpmpp` of Karras et al. 2022) whose width, multipliers,
-blocks and attention are free. Modules are named as in published checkpoints (`enc.144x360_conv`,
-`dec.36x90_in0`), so that weights made elsewhere load strictly and DhariwalUNet can join later.
+A `SongUNet` (Song et al. 2021, in the form `ddpmpp` of Karras et al. 2022) whose width,
+multipliers, blocks and attention are free. Modules are named as in published checkpoints
+(`enc.144x360_conv`, `dec.36x90_in0`), so that weights made elsewhere load strictly and
+DhariwalUNet can join later.
 """
 
 from dataclasses import dataclass

@@ -10,6 +10,7 @@ Source: Karras et al. 2022, section 5 and appendix B.6 (https://arxiv.org/abs/22
 import math
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from engines.precondition import coefficients
 Array = NDArray[np.float32]
 HELD_BACK_TILES = 32
 CLIP = 1.0
+#: Settings that a resumed fit may change: how long and how fast, not what.
+MAY_CHANGE = ("steps", "precision", "workers", "report_every", "checkpoint_every_s")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,9 +55,13 @@ class TrainingSettings:
     tile: (height, width) of the training tiles, smaller than the engine's so that a step is cheap.
     noise: mean and deviation of ln sigma. average: the averaging's longest memory is
     1 / (1 - average) steps. report_every: steps between looks at the held-back pairs.
+    precision: `f32`, or `bf16` for the network's inner arithmetic where the device is faster at
+    it; weights, loss and averages stay float32. workers: threads that share a batch, a part each.
     """
 
-    steps: int = 4000
+    steps: int = 2000
+    precision: str = "f32"
+    workers: int = 2
     batch: int = 8
     tile: tuple[int, int] = (64, 72)
     seed: int = 1
@@ -86,6 +93,11 @@ class Batch:
     condition: Array
     sigma: Array
     weights: Array
+
+    def split(self, parts: int) -> list["Batch"]:
+        """Return the batch in equal parts; `parts` must divide its size."""
+        whole = (self.clean, self.noise, self.condition, self.sigma, self.weights)
+        return [Batch(*part) for part in zip(*(np.split(a, parts) for a in whole), strict=True)]
 
 
 def draw_batch(
@@ -120,7 +132,9 @@ def draw_batch(
     return Batch(clean, noise, condition, sigma, weights)
 
 
-def batch_loss(network: nn.Module, batch: Batch, preconditioning: Preconditioning) -> Tensor:
+def batch_loss(
+    network: nn.Module, batch: Batch, preconditioning: Preconditioning, precision: str = "f32"
+) -> Tensor:
     """Return the weighted EDM loss, 1 for a network that predicts nothing.
 
     |D - clean|^2 / c_out^2 is the squared error of the raw network against its own target,
@@ -133,7 +147,8 @@ def batch_loss(network: nn.Module, batch: Batch, preconditioning: Preconditionin
         scalings.c_out[:, None, None, None]
     )
     inputs = torch.from_numpy(joined).to(memory_format=torch.channels_last)
-    raw = network(inputs, torch.from_numpy(scalings.c_noise), None)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        raw = network(inputs, torch.from_numpy(scalings.c_noise), None).float()
     weights = torch.from_numpy(batch.weights)
     error = (raw - torch.from_numpy(target)).square() * weights
     loss: Tensor = error.mean() / weights.mean()
@@ -152,11 +167,15 @@ def fit(
     """Return the averaged network and the course of its fit.
 
     Continues from `checkpoint` if it exists and was made with the same settings, else raises
-    UsageError naming the difference. Same seed and number of threads: the same weights, nearly
-    (float32 sums of several threads may differ in order).
+    UsageError naming the difference; steps, precision and workers may change on the way. The same
+    seed and workers give the same weights on the same kind of machine.
     """
+    # One thread a part: threads that share one operation wait for each other at every operation,
+    # which costs a neighbour's whole time slice wherever the cores are shared.
+    torch.set_num_threads(1)
     torch.manual_seed(settings.seed)
     network = build(network_settings).to(memory_format=torch.channels_last)
+    team = _Team(network, network_settings, settings, preconditioning)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     optimiser = torch.optim.Adam(network.parameters(), settings.learning_rate, betas=(0.9, 0.99))
     state = _State(network, optimiser, average, asdict(network_settings) | asdict(settings))
@@ -170,7 +189,9 @@ def fit(
         batch = draw_batch(
             pairs, settings, settings.batch, np.random.default_rng([settings.seed, step])
         )
-        losses.append(_update(network, optimiser, batch, preconditioning))
+        losses.append(team.gradients(batch))
+        nn.utils.clip_grad_norm_(network.parameters(), CLIP)
+        optimiser.step()
         state.step = step + 1
         _blend(average, network, min(settings.average, (1 + step) / (10 + step)))
         if state.step % settings.report_every == 0 or state.step == settings.steps:
@@ -216,7 +237,7 @@ class _State:
             return
         held = torch.load(path, weights_only=True)
         for name, value in self._settings.items():
-            if held["settings"].get(name) != value:
+            if name not in MAY_CHANGE and held["settings"].get(name) != value:
                 found = held["settings"].get(name)
                 raise UsageError(
                     f"{path} was made with {name} {found}, this run wants {value}; "
@@ -245,18 +266,46 @@ class _State:
         beside.replace(path)
 
 
-def _update(
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    batch: Batch,
-    preconditioning: Preconditioning,
-) -> float:
-    optimiser.zero_grad(set_to_none=True)
-    loss = batch_loss(network, batch, preconditioning)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(network.parameters(), CLIP)
-    optimiser.step()
-    return float(loss.detach())
+class _Team:
+    """Replicas of one network that share its weights; each works on its part of a batch."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        network_settings: NetworkSettings,
+        settings: TrainingSettings,
+        preconditioning: Preconditioning,
+    ) -> None:
+        self._networks = [network]
+        for _ in range(settings.workers - 1):
+            replica = build(network_settings)
+            for (name, module), other in zip(
+                network.named_modules(), replica.modules(), strict=True
+            ):
+                assert type(module) is type(other), name
+                for key, weight in module.named_parameters(recurse=False):
+                    setattr(other, key, nn.Parameter(weight.data))
+            self._networks.append(replica)
+        self._precision, self._preconditioning = settings.precision, preconditioning
+        self._pool = ThreadPoolExecutor(settings.workers)
+
+    def gradients(self, batch: Batch) -> float:
+        """Leave the batch's gradients in the first network and return its loss."""
+        parts = batch.split(len(self._networks))
+        losses = list(self._pool.map(self._one, self._networks, parts))
+        first, *others = (list(network.parameters()) for network in self._networks)
+        for i, weight in enumerate(first):
+            assert weight.grad is not None
+            for other in others:
+                weight.grad += other[i].grad  # type: ignore[arg-type]
+            weight.grad /= len(self._networks)
+        return sum(losses) / len(losses)
+
+    def _one(self, network: nn.Module, part: Batch) -> float:
+        network.zero_grad(set_to_none=True)
+        loss = batch_loss(network, part, self._preconditioning, self._precision)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
 
 
 @torch.no_grad()

@@ -1,315 +1,193 @@
-"""Read a folder of fine GRIB as what a network learns from: states, coarse twins, constants.
+"""Read a folder of fine GRIB as the states that a network learns from, and split them by day.
 
-The coarse twin is made by the daemon's own operators (`grib/regrid.py`), so that the network
-meets at work what it learned from. States are split by the calendar day of their valid time:
-states of one day resemble each other, and a split by file would flatter the scores.
+States are split by the calendar day of their valid time: states of one day resemble each other,
+and a split by file would flatter the scores.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.io import netcdf_file
 
 from engines.errors import UsageError
-from streamer.domain import Array, Grid
+from streamer.domain import Array, Grid, Rejected
 from streamer.grib import codes
-from streamer.grib.manifest import Coarse
-from streamer.grib.regrid import to_coarse, to_fine
+from streamer.grib.frame import split
+from streamer.grib.grids import GridError, oriented, read_grid
+from streamer.grib.wants import Limits
 
+#: More faults than this are only counted.
 FAULTS_SHOWN = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Found:
     """A parameter as the archive's messages name it."""
 
-    name: str
     param_id: int
+    name: str
     units: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StateKey:
+    """What makes messages one state: when it is valid, from which lead time, of which member."""
+
+    valid_time: datetime
+    step: str
+    member: int
+
+    def __str__(self) -> str:
+        """Name the state in messages."""
+        member = f" member {self.member}" if self.member else ""
+        return f"{self.valid_time:%Y-%m-%dT%H:%M} (step {self.step}{member})"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Archive:
     """N complete states of C parameters on one grid, in the order of their valid times.
 
-    fine: (N, C, H, W) float32, north to south, west to east. sources: the files' names.
+    fine: (N, C, H, W) float32, north to south, west to east, C in the order of paramIds.
     """
 
     parameters: tuple[Found, ...]
     grid: Grid
-    valid_times: tuple[datetime, ...]
-    sources: tuple[str, ...]
+    keys: tuple[StateKey, ...]
     fine: Array
+
+    def days(self) -> tuple[date, ...]:
+        """Return the calendar days of the valid times, each once, in order."""
+        return tuple(sorted({key.valid_time.date() for key in self.keys}))
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelStatistics:
-    """One parameter's normalisation: means and deviations, weighted by area.
+class Split:
+    """Indices of the states to learn from and of those held back, and the days held back."""
 
-    The residual is fine normalised minus coarse normalised; `residual_std` is its deviation.
+    learn: tuple[int, ...]
+    held_back: tuple[int, ...]
+    days: tuple[date, ...]
+
+
+def read_archive(folder: Path) -> Archive:
+    """Read every message of the files directly in `folder`.
+
+    Raises UsageError with every fault in one text, files and states named: no files, something
+    that is not GRIB, missing values, mixed grids, a state that lacks a parameter which others
+    have or holds one twice, one state only.
     """
-
-    coarse_mean: float
-    coarse_std: float
-    fine_mean: float
-    fine_std: float
-    residual_std: float
-    low: float
-    high: float
-
-
-def read_archive(paths: Sequence[Path]) -> Archive:
-    """Read every message of the files; a state is what one file holds.
-
-    Raises UsageError, naming files: no GRIB at all, one state only, a file that lacks a
-    parameter which others have or holds one twice, mixed grids, missing values.
-    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder, want one of GRIB files")
+    paths = sorted(path for path in folder.iterdir() if path.is_file())
     if not paths:
-        raise UsageError("no files to learn from: the folder is empty")
+        raise UsageError(f"{folder} holds no files, want GRIB files")
     faults: list[str] = []
-    states = [state for path in paths if (state := _read_state(path, faults)) is not None]
-    if states:
-        faults += _disagreements(states)
+    states: _States = {}
+    for path in paths:
+        _read_file(path, states, faults)
+    faults += _disagreements(states)
     if faults:
         more = f"; and {len(faults) - FAULTS_SHOWN} more" if len(faults) > FAULTS_SHOWN else ""
-        raise UsageError("; ".join(faults[:FAULTS_SHOWN]) + more)
+        raise UsageError(f"{folder}: {'; '.join(faults[:FAULTS_SHOWN])}{more}")
     if len(states) < 2:
-        raise UsageError(
-            f"{paths[0].parent} holds one state only ({states[0].source}), want several days of them"
-        )
-    states.sort(key=lambda state: (state.valid_time, state.source))
+        only = ", ".join(str(key) for key in states)
+        raise UsageError(f"{folder} holds one state only, {only}, want several days of them")
+    keys = tuple(sorted(states))
+    parameters = tuple(sorted(states[keys[0]]))
     return Archive(
-        parameters=states[0].parameters,
-        grid=states[0].grid,
-        valid_times=tuple(state.valid_time for state in states),
-        sources=tuple(state.source for state in states),
-        fine=np.stack([state.values for state in states]),
+        parameters=parameters,
+        grid=states[keys[0]][parameters[0]].grid,
+        keys=keys,
+        fine=np.stack([np.stack([states[key][p].values for p in parameters]) for key in keys]),
     )
 
 
-def interpolate_twin(fine: Array, grid: Grid, coarse: Coarse, interpolation: str) -> Array:
-    """Return (N, C, H, W): what is left of `fine` after the coarse grid, back on the fine one."""
-    twin = np.empty_like(fine)
-    for state in range(fine.shape[0]):
-        for channel in range(fine.shape[1]):
-            small = to_coarse(fine[state, channel], grid, coarse)
-            twin[state, channel] = to_fine(small, coarse, grid, interpolation)
-    return twin
-
-
-def split_by_day(valid_times: Sequence[datetime], days: int) -> tuple[tuple[int, ...], set[date]]:
-    """Return the indices to learn from, and the last `days` calendar days, which are held back.
-
-    Raises UsageError if nothing would be left to learn from.
-    """
-    found = sorted({time.date() for time in valid_times})
-    if len(found) <= days:
+def split_by_day(archive: Archive, days: int) -> Split:
+    """Hold the last `days` calendar days back; raises UsageError if no day would be left."""
+    found = archive.days()
+    if not 0 < days < len(found):
         raise UsageError(
             f"the archive holds {len(found)} days ({found[0]} to {found[-1]}), "
-            f"want more than the {days} to hold back"
+            f"want at least 1 to hold back and 1 to learn from, not {days} to hold back"
         )
-    held = set(found[len(found) - days :])
-    return tuple(i for i, time in enumerate(valid_times) if time.date() not in held), held
-
-
-def area_weights(grid: Grid) -> NDArray[np.float64]:
-    """Return (H,): the share of the sphere's surface in each row, summing to 1.
-
-    A row reaches half a spacing to both sides, at the poles no further than the pole.
-    """
-    half = grid.spacing_lat / 2
-    north = np.sin(np.deg2rad(np.minimum(grid.latitudes + half, 90.0)))
-    south = np.sin(np.deg2rad(np.maximum(grid.latitudes - half, -90.0)))
-    weights: NDArray[np.float64] = (north - south) / (north - south).sum()
-    return weights
-
-
-def channel_statistics(fine: Array, twin: Array, grid: Grid) -> tuple[ChannelStatistics, ...]:
-    """Return the normalisation of each parameter from (N, C, H, W) of states and their twins."""
-    rows = area_weights(grid)
-    return tuple(
-        _one_channel(fine[:, c].astype(np.float64), twin[:, c].astype(np.float64), rows)
-        for c in range(fine.shape[1])
+    held = found[len(found) - days :]
+    is_held = [key.valid_time.date() in held for key in archive.keys]
+    return Split(
+        learn=tuple(i for i, back in enumerate(is_held) if not back),
+        held_back=tuple(i for i, back in enumerate(is_held) if back),
+        days=held,
     )
-
-
-def normalise(
-    fine: Array, twin: Array, statistics: Sequence[ChannelStatistics]
-) -> tuple[Array, Array]:
-    """Return residual, of deviation 1, and the normalised twin, both (N, C, H, W) float32."""
-    columns = {
-        name: np.array([getattr(one, name) for one in statistics])[:, None, None]
-        for name in ("coarse_mean", "coarse_std", "fine_mean", "fine_std", "residual_std")
-    }
-    condition = (twin - columns["coarse_mean"]) / columns["coarse_std"]
-    target = (fine - columns["fine_mean"]) / columns["fine_std"]
-    residual = (target - condition) / columns["residual_std"]
-    return residual.astype(np.float32), condition.astype(np.float32)
-
-
-def position(grid: Grid) -> dict[str, Array]:
-    """Return where each point is, each (H, W): smooth over the poles' rows and the date line."""
-    latitude = np.deg2rad(grid.latitudes)[:, None]
-    longitude = np.deg2rad(grid.longitudes)[None, :]
-    fields = {
-        "sin_latitude": np.sin(latitude) + 0 * longitude,
-        "cos_longitude": np.cos(longitude) + 0 * latitude,
-        "sin_longitude": np.sin(longitude) + 0 * latitude,
-    }
-    return {name: values.astype(np.float32) for name, values in fields.items()}
-
-
-def read_surface(path: Path, grid: Grid) -> dict[str, Array]:
-    """Return orography `z`, normalised, and land share `lsm`, as box means on `grid`, (H, W).
-
-    path: a NetCDF 3 file with `z` and `lsm` on a regular global grid, north to south.
-    Raises UsageError if it is not that.
-    """
-    try:
-        with netcdf_file(path, "r", mmap=False, maskandscale=True) as file:
-            latitude = np.array(file.variables["latitude"][:], dtype=np.float64)
-            longitude = np.array(file.variables["longitude"][:], dtype=np.float64)
-            fields = {n: np.array(np.squeeze(file.variables[n][:])) for n in ("z", "lsm")}
-    except (OSError, TypeError, KeyError, ValueError) as error:
-        raise UsageError(
-            f"{path} is not a NetCDF 3 file with latitude, longitude, z and lsm: {error}"
-        ) from error
-    found = Grid(
-        north=float(latitude[0]),
-        west=float(longitude[0]),
-        spacing_lat=float(latitude[0] - latitude[1]),
-        spacing_lon=float(longitude[1] - longitude[0]),
-        rows=len(latitude),
-        columns=len(longitude),
-    )
-    onto = Coarse(grid=grid, interpolation="grid-box-average")
-    z = to_coarse(fields["z"], found, onto).astype(np.float64)
-    rows = area_weights(grid)
-    mean = _area_mean(z, rows)
-    deviation = _area_mean((z - mean) ** 2, rows) ** 0.5
-    return {
-        "z": ((z - mean) / deviation).astype(np.float32),
-        "lsm": np.clip(to_coarse(fields["lsm"], found, onto), 0.0, 1.0),
-    }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _State:
+class _Message:
     source: str
-    parameters: tuple[Found, ...]
     grid: Grid
-    valid_time: datetime
     values: Array
 
 
-def _read_state(path: Path, faults: list[str]) -> _State | None:
-    """Read one file; what is wrong with it is added to `faults`."""
-    fields: dict[Found, tuple[Grid, datetime, Array]] = {}
-    try:
-        for message in _messages(path):
+_States = dict[StateKey, dict[Found, _Message]]
+
+
+def _read_file(path: Path, states: _States, faults: list[str]) -> None:
+    """Add a file's messages to `states`, and what is wrong with it to `faults`."""
+    for message in split(path.read_bytes(), Limits()):
+        if isinstance(message, Rejected):
+            faults.append(f"{path.name}: {message.text}")
+            continue
+        try:
             with codes.opened(message) as handle:
-                found = Found(
-                    handle.text("shortName"), handle.integer("paramId"), handle.text("units")
-                )
-                if found in fields:
-                    faults.append(f"{path.name} holds {found.name} twice, want one state a file")
-                    return None
-                fields[found] = _read_field(handle)
-    except (codes.CodesError, UsageError, OSError) as error:
-        faults.append(f"{path.name}: {error}")
-        return None
-    ordered = sorted(fields, key=lambda found: found.param_id)
-    grids = {grid for grid, _, _ in fields.values()}
-    times = {time for _, time, _ in fields.values()}
-    if len(grids) != 1 or len(times) != 1:
-        faults.append(
-            f"{path.name} mixes {len(grids)} grids and {len(times)} valid times, want one state"
-        )
-        return None
-    values = np.stack([fields[found][2] for found in ordered])
-    return _State(path.name, tuple(ordered), grids.pop(), times.pop(), values)
+                found, key, read = _read_message(handle, path.name)
+        except (codes.CodesError, GridError, UsageError) as error:
+            faults.append(f"{path.name}: {error}")
+            continue
+        state = states.setdefault(key, {})
+        if found in state:
+            faults.append(f"{path.name} and {state[found].source} both hold {found.name} of {key}")
+        state[found] = read
 
 
-def _disagreements(states: list[_State]) -> list[str]:
-    """Say which states differ from what most states are."""
+def _read_message(handle: codes.Handle, source: str) -> tuple[Found, StateKey, _Message]:
+    found = Found(handle.integer("paramId"), handle.text("shortName"), handle.text("units"))
+    missing = handle.integer("numberOfMissing")
+    if missing:
+        raise UsageError(f"{found.name} has {missing} missing values, want none")
+    where = read_grid(handle)
+    if where.regular is None:
+        raise UsageError(f"{found.name} is on a grid of type {where.kind}, want regular_ll")
+    values = oriented(handle.values(), handle).astype(np.float32)
+    return found, _state_key(handle), _Message(source, where.regular, values)
+
+
+def _state_key(handle: codes.Handle) -> StateKey:
+    text = f"{handle.integer('validityDate'):08d}{handle.integer('validityTime'):04d}"
+    return StateKey(
+        valid_time=datetime.strptime(text, "%Y%m%d%H%M").replace(tzinfo=UTC),
+        step=handle.text("stepRange"),
+        member=handle.integer("number") if handle.has("number") else 0,
+    )
+
+
+def _disagreements(states: Mapping[StateKey, Mapping[Found, _Message]]) -> list[str]:
+    """Say which states lack parameters, and which messages are on another grid than most."""
     faults: list[str] = []
-    every = {found for state in states for found in state.parameters}
-    grids = [state.grid for state in states]
-    usual = max(set(grids), key=grids.count)
-    for state in states:
-        lacking = sorted(found.name for found in every.difference(state.parameters))
+    every = {found for state in states.values() for found in state}
+    grids = [message.grid for state in states.values() for message in state.values()]
+    usual = max(set(grids), key=grids.count) if grids else None
+    for key, state in sorted(states.items()):
+        lacking = ", ".join(found.name for found in sorted(every.difference(state)))
         if lacking:
-            faults.append(f"{state.source} lacks {', '.join(lacking)}, which other files have")
-        if state.grid != usual:
-            faults.append(f"{state.source} is on {state.grid}, the others on {usual}")
+            sources = ", ".join(sorted({message.source for message in state.values()}))
+            faults.append(f"the state {key} in {sources} lacks {lacking}, which others have")
+        faults += _strays(state, usual)
     return faults
 
 
-def _read_field(handle: codes.Handle) -> tuple[Grid, datetime, Array]:
-    kind = handle.text("gridType")
-    if kind != "regular_ll":
-        raise UsageError(f"grid type {kind}, want regular_ll")
-    missing = handle.integer("numberOfMissing")
-    if missing:
-        raise UsageError(f"{handle.text('shortName')} has {missing} missing values, want none")
-    rows, columns = handle.integer("Nj"), handle.integer("Ni")
-    values = handle.values().reshape(rows, columns)
-    if handle.integer("jPointsAreConsecutive") or handle.integer("alternativeRowScanning"):
-        raise UsageError("columns or alternating rows scan first, want rows from west to east")
-    latitude = handle.number("latitudeOfFirstGridPointInDegrees")
-    if handle.integer("jScansPositively"):
-        values, latitude = values[::-1], handle.number("latitudeOfLastGridPointInDegrees")
-    if handle.integer("iScansNegatively"):
-        raise UsageError("rows scan from east to west, want west to east")
-    grid = Grid(
-        north=latitude,
-        west=handle.number("longitudeOfFirstGridPointInDegrees"),
-        spacing_lat=handle.number("jDirectionIncrementInDegrees"),
-        spacing_lon=handle.number("iDirectionIncrementInDegrees"),
-        rows=rows,
-        columns=columns,
-    )
-    text = f"{handle.integer('validityDate'):08d}{handle.integer('validityTime'):04d}"
-    time = datetime.strptime(text, "%Y%m%d%H%M").replace(tzinfo=UTC)
-    return grid, time, values.astype(np.float32)
-
-
-def _messages(path: Path) -> list[bytes]:
-    raw = path.read_bytes()
-    messages = []
-    start = 0
-    while start < len(raw):
-        if raw[start : start + 4] != b"GRIB":
-            raise UsageError(f"no GRIB at byte {start}, found {raw[start : start + 8]!r}")
-        length = int.from_bytes(raw[start + 8 : start + 16], "big")
-        messages.append(raw[start : start + length])
-        start += length
-    return messages
-
-
-def _one_channel(
-    fine: NDArray[np.float64], twin: NDArray[np.float64], rows: NDArray[np.float64]
-) -> ChannelStatistics:
-    fine_mean, coarse_mean = _area_mean(fine, rows), _area_mean(twin, rows)
-    fine_std = _area_mean((fine - fine_mean) ** 2, rows) ** 0.5
-    coarse_std = _area_mean((twin - coarse_mean) ** 2, rows) ** 0.5
-    residual = (fine - fine_mean) / fine_std - (twin - coarse_mean) / coarse_std
-    low, high = float(fine.min()), float(fine.max())
-    return ChannelStatistics(
-        coarse_mean=coarse_mean,
-        coarse_std=coarse_std,
-        fine_mean=fine_mean,
-        fine_std=fine_std,
-        residual_std=_area_mean(residual**2, rows) ** 0.5,
-        low=low,
-        high=high,
-    )
-
-
-def _area_mean(values: NDArray[np.float64], rows: NDArray[np.float64]) -> float:
-    """Return the mean of (..., H, W) over the sphere and whatever stands before."""
-    return float((values.mean(axis=-1) @ rows).mean())
+def _strays(state: Mapping[Found, _Message], usual: Grid | None) -> Sequence[str]:
+    return [
+        f"{message.source}: {found.name} is on {message.grid}, most are on {usual}"
+        for found, message in sorted(state.items())
+        if message.grid != usual
+    ]

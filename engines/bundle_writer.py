@@ -1,0 +1,77 @@
+"""Write a model to disk in the layout that `bundle.py` reads and verifies."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from engines import bundle
+from engines.denoiser import Array
+from engines.errors import UsageError
+from engines.manifest import FORMAT, Normalisation
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class BundleParts:
+    """All that a bundle is made of.
+
+    model: the manifest without its format version. statistics: by channel. constants: (K, H, W)
+    float32. golden: as `golden.py` reads it, without the bound. golden_bound: largest error of an
+    engine relative to the largest value. network: the ONNX file's bytes. card: Markdown.
+    """
+
+    model: Mapping[str, Any]
+    statistics: Mapping[str, Normalisation]
+    constants: Array
+    golden: Mapping[str, Array]
+    golden_bound: float
+    network: bytes
+    weights: Mapping[str, Array]
+    card: str
+
+
+def write_bundle(folder: Path, parts: BundleParts) -> None:
+    """Write a whole bundle or nothing: files appear under another name and then move.
+
+    An older bundle at `folder` is replaced. Raises UsageError if something else is there.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / bundle.SUMS).is_file():
+        raise UsageError(f"{folder} holds something that is not a bundle, want a new folder")
+    beside = folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    _write_json(beside / bundle.MODEL, {"format": FORMAT, **parts.model})
+    _write_json(
+        beside / bundle.STATISTICS, {name: asdict(one) for name, one in parts.statistics.items()}
+    )
+    np.savez_compressed(beside / bundle.CONSTANTS, constants=parts.constants)
+    bound = np.float32(parts.golden_bound)
+    golden: dict[str, Any] = dict(parts.golden)
+    np.savez_compressed(beside / bundle.GOLDEN, bound=bound, **golden)
+    (beside / bundle.NETWORK).write_bytes(parts.network)
+    (beside / bundle.WEIGHTS).write_bytes(save(dict(parts.weights)))
+    (beside / bundle.CARD).write_text(parts.card, encoding="utf-8")
+    seal(beside)
+    if folder.exists():
+        shutil.rmtree(folder)
+    beside.rename(folder)
+
+
+def seal(folder: Path) -> None:
+    """Write the sums of all files of a bundle, which makes it one."""
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+        for path in sorted(folder.iterdir())
+        if path.name != bundle.SUMS
+    ]
+    (folder / bundle.SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

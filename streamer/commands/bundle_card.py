@@ -1,0 +1,109 @@
+"""The page that a bundle says of itself to a person: written into it, shown by `bundle info`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+Model = Mapping[str, Any]
+
+
+def card(model: Model) -> str:
+    """Return the model card, one page of Markdown, from the manifest's JSON values."""
+    sections = (
+        _head(model),
+        _does(model),
+        _scores(model),
+        _sampler(model),
+        _training(model),
+        _limits(model),
+        f"## Licence and attribution\n{model['licence']}.\n{model['attribution']}\n",
+    )
+    return "\n".join(section for section in sections if section)
+
+
+def _head(model: Model) -> str:
+    return f"# {model['name']}\n\n{model['description']}\n"
+
+
+def _does(model: Model) -> str:
+    grib, network = model["grib"], model["network"]
+    rows, columns = model["shape"]
+    spacing, coarse = grib["grid"]["spacing_lat"], grib["coarse"]
+    names = ", ".join(f"{name} ({one['units']})" for name, one in grib["parameters"].items())
+    tile, overlap = model["tile"], model["overlap"]
+    return (
+        "## What it does\n"
+        f"- Parameters: {names}.\n"
+        f"- From {coarse['grid'][0]:g} degrees (MIR `{coarse['interpolation']}`) "
+        f"to {spacing:g} {'degree' if spacing == 1 else 'degrees'}, {rows} rows of {columns} columns.\n"
+        f"- It adds to the coarse field, interpolated by MIR `{grib['interpolation']}`, "
+        "a residual drawn by a diffusion model; several draws make an ensemble.\n"
+        f"- Constants it knows: {', '.join(model['constants'])}. No date, no hour.\n"
+        f"- Network: SongUNet ({network['architecture']}), width {network['width']}, "
+        f"multipliers {list(network['multipliers'])}, {network['blocks']} blocks a level, "
+        f"{network['parameters'] / 1e6:.2f} million weights; "
+        f"tiles of {tile[0]}x{tile[1]} points that share at least {overlap[0]}x{overlap[1]}.\n"
+        f"- Preconditioning: {model['preconditioning']['kind']}, the residual in units of its own "
+        "deviation.\n"
+    )
+
+
+def _scores(model: Model) -> str:
+    training = model["training"]
+    if not training["scores"]:
+        return ""
+    states, days = training["states"]["held_back"], ", ".join(training["held_back_days"])
+    lines = [
+        "## Scores",
+        f"On {states} states of days that it never saw ({days}), area weighted, whole globe.",
+        "The baseline is the interpolated coarse field; CRPS is fair; MAE and RMSE are those of",
+        "the ensemble mean; spread/skill carries the factor (D + 1) / D and is 1 at its best.",
+        "",
+        "| | draws | CRPS | CRPS / baseline MAE | MAE | RMSE | spread/skill | baseline MAE, RMSE |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {s['draws']} | {s['crps']:.4f} | **{s['gain']:.3f}** | {s['mae']:.4f} "
+        f"| {s['rmse']:.4f} | {s['spread_skill']:.3f} | {s['baseline_mae']:.4f}, "
+        f"{s['baseline_rmse']:.4f} |"
+        for name, s in training["scores"].items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _sampler(model: Model) -> str:
+    sampler = model["sampler"]
+    return (
+        "## Recommended sampler\n"
+        f"Heun, {sampler['steps']} levels from {sampler['sigma_max']:g} to "
+        f"{sampler['sigma_min']:g}, rho {sampler['rho']:g}, churn {sampler['s_churn']:g}: "
+        f"{2 * sampler['steps'] - 1} network calls a tile and draw.\n"
+    )
+
+
+def _training(model: Model) -> str:
+    training, fit = model["training"], model["training"]["fit"]
+    days = training["days"]
+    return (
+        "## How it was made\n"
+        f"```\n{training['command']}\n```\n"
+        f"- {training['states']['learnt']} states, {days[0]} to {days[-1]}, chosen by calendar day "
+        "of their valid time.\n"
+        f"- EDM loss, ln sigma ~ N({fit['noise'][0]:g}, {fit['noise'][1]:g}^2), "
+        f"{fit['steps']} steps of {fit['batch']} random tiles of {fit['tile'][0]}x{fit['tile'][1]} "
+        f"points, Adam, averaged weights, seed {fit['seed']}, inner arithmetic {fit['precision']}; "
+        f"{training['minutes']:g} minutes.\n"
+        f"- Loss at the end {training['loss']:.4f}, on the days held back "
+        f"{training['held_back_loss']:.4f} (1 for a network that knows nothing).\n"
+    )
+
+
+def _limits(model: Model) -> str:
+    days = model["training"]["days"]
+    return (
+        "## Limits\n"
+        f"- It learnt from {len(days)} days of one season ({days[0]} to {days[-1]}): other seasons "
+        "are not proven.\n"
+        "- Draws differ in what the coarse field leaves open; they know nothing of errors in the "
+        "coarse forecast itself.\n"
+        "- Extremes of storms smaller than the coarse grid are drawn, not known.\n"
+    )

@@ -1,0 +1,138 @@
+"""Make what a network learns from out of fine states: coarse twins, statistics, constants.
+
+The coarse twin is made by the daemon's own operators (`grib/regrid.py`), so that the network
+meets at work what it learned from.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.io import netcdf_file
+
+from engines.errors import UsageError
+from engines.manifest import Normalisation
+from streamer.domain import Array, Grid
+from streamer.grib.manifest import Coarse
+from streamer.grib.regrid import to_coarse, to_fine
+
+Array64 = NDArray[np.float64]
+
+
+def interpolated_twin(fine: Array, grid: Grid, coarse: Coarse, interpolation: str) -> Array:
+    """Return (N, C, H, W): what is left of `fine` after the coarse grid, back on the fine one."""
+    twin = np.empty_like(fine)
+    for state in np.ndindex(fine.shape[:2]):
+        small = to_coarse(fine[state], grid, coarse)
+        twin[state] = to_fine(small, coarse, grid, interpolation)
+    return twin
+
+
+def area_weights(grid: Grid) -> Array64:
+    """Return (H,): the share of the grid's surface in each row, summing to 1.
+
+    A row reaches half a spacing to both sides, at the poles no further than the pole.
+    """
+    half = grid.spacing_lat / 2
+    north = np.sin(np.deg2rad(np.minimum(grid.latitudes + half, 90.0)))
+    south = np.sin(np.deg2rad(np.maximum(grid.latitudes - half, -90.0)))
+    shares: Array64 = (north - south) / (north - south).sum()
+    return shares
+
+
+def normalisation(fine: Array, twin: Array, grid: Grid) -> tuple[Normalisation, ...]:
+    """Return each parameter's statistics, weighted by area, from (N, C, H, W) of states."""
+    rows = area_weights(grid)
+    channels = range(fine.shape[1])
+    return tuple(_one(fine[:, c].astype(float), twin[:, c].astype(float), rows) for c in channels)
+
+
+def normalise(fine: Array, twin: Array, statistics: Sequence[Normalisation]) -> tuple[Array, Array]:
+    """Return the residual, of deviation 1, and the normalised twin, both (N, C, H, W) float32."""
+    residual, condition = np.empty_like(fine), np.empty_like(twin)
+    for c, one in enumerate(statistics):
+        condition[:, c] = (twin[:, c] - one.coarse_mean) / one.coarse_std
+        target = (fine[:, c] - one.fine_mean) / one.fine_std
+        residual[:, c] = (target - condition[:, c]) / one.residual_std
+    return residual, condition
+
+
+def position(grid: Grid) -> Mapping[str, Array]:
+    """Return where each point is, each (H, W) float32, without a jump at the date line."""
+    latitude = np.deg2rad(grid.latitudes)[:, None]
+    longitude = np.deg2rad(grid.longitudes)[None, :]
+    fields = {
+        "sin_latitude": np.sin(latitude),
+        "cos_longitude": np.cos(longitude),
+        "sin_longitude": np.sin(longitude),
+    }
+    return {
+        name: np.broadcast_to(values, grid.shape).astype(np.float32)
+        for name, values in fields.items()
+    }
+
+
+def surface(path: Path, grid: Grid) -> Mapping[str, Array]:
+    """Return orography `z`, normalised, and the share of land `lsm`, box means, (H, W) float32.
+
+    path: a NetCDF 3 file with `z` and `lsm` on a regular grid, north to south. Raises UsageError
+    if it is not that.
+    """
+    found, fields = _read_surface(path)
+    onto = Coarse(grid=grid, interpolation="grid-box-average")
+    z = to_coarse(fields["z"], found, onto).astype(np.float64)
+    rows = area_weights(grid)
+    mean = _area_mean(z, rows)
+    deviation = _area_mean((z - mean) ** 2, rows) ** 0.5
+    return {
+        "z": ((z - mean) / deviation).astype(np.float32),
+        "lsm": np.clip(to_coarse(fields["lsm"], found, onto), 0.0, 1.0),
+    }
+
+
+def _read_surface(path: Path) -> tuple[Grid, Mapping[str, Array64]]:
+    try:
+        with netcdf_file(path, "r", mmap=False, maskandscale=True) as file:
+            latitude, longitude = (
+                np.array(file.variables[name][:], dtype=np.float64)
+                for name in ("latitude", "longitude")
+            )
+            fields = {
+                name: np.array(np.squeeze(file.variables[name][:]), dtype=np.float64)
+                for name in ("z", "lsm")
+            }
+    except (OSError, TypeError, KeyError, ValueError) as error:
+        raise UsageError(
+            f"{path} cannot be read as NetCDF 3 with latitude, longitude, z and lsm: {error}"
+        ) from error
+    grid = Grid(
+        north=float(latitude[0]),
+        west=float(longitude[0]),
+        spacing_lat=float(latitude[0] - latitude[1]),
+        spacing_lon=float(longitude[1] - longitude[0]),
+        rows=len(latitude),
+        columns=len(longitude),
+    )
+    if grid.spacing_lat <= 0 or grid.spacing_lon <= 0:
+        raise UsageError(f"{path}: rows and columns must run north to south and west to east")
+    return grid, fields
+
+
+def _one(fine: Array64, twin: Array64, rows: Array64) -> Normalisation:
+    fine_mean, coarse_mean = _area_mean(fine, rows), _area_mean(twin, rows)
+    fine_std = _area_mean((fine - fine_mean) ** 2, rows) ** 0.5
+    coarse_std = _area_mean((twin - coarse_mean) ** 2, rows) ** 0.5
+    residual = (fine - fine_mean) / fine_std - (twin - coarse_mean) / coarse_std
+    return Normalisation(
+        coarse_mean=coarse_mean,
+        coarse_std=coarse_std,
+        fine_mean=fine_mean,
+        fine_std=fine_std,
+        residual_std=_area_mean(residual**2, rows) ** 0.5,
+    )
+
+
+def _area_mean(values: Array64, rows: Array64) -> float:
+    """Return the mean of (..., H, W) over the surface and whatever stands before."""
+    return float((values.mean(axis=-1) @ rows).mean())
