@@ -3,17 +3,21 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from engines.bundle import open_manifest
 from engines.denoiser import Array, EngineSpec, GaussianDenoiser
 from engines.errors import EngineError
+from engines.open import open_bundle
 from streamer.downscale.engine_room import EngineRoom, Result
 from streamer.downscale.products import physical
 from streamer.downscale.tiles import Layout
 from streamer.downscale.work import Recipe, Work
 from streamer.downscale.workload import Workload
+from tests.engines import tiny
 from tests.streamer.downscale.small import bundle_of
 
 BUNDLE = bundle_of()
@@ -98,6 +102,30 @@ def test_draws_come_back_in_physical_units(house: House) -> None:
     assert result.draws is not None
     assert result.draws.tobytes() == drawn("step").tobytes()
     assert result.calls == 2 * len(RECIPE.layout.tiles) * 5
+
+
+def test_a_real_engine_gives_a_step_the_same_bytes_in_any_company(tmp_path: Path) -> None:
+    bundle = open_manifest(tiny.write_bundle(tmp_path / "tiny"))
+    layout = Layout.cover(bundle.shape, bundle.tile, bundle.overlap, periodic=bundle.periodic)
+    recipe = Recipe(bundle, layout, bundle.sampler)
+    told = np.random.default_rng(8).standard_normal((5, *bundle.shape)).astype(np.float32)
+
+    def draws_of_one_among(*keys: str) -> bytes:
+        bell = threading.Semaphore(0)
+        room = EngineRoom(open_bundle(bundle, threads=1), wake=bell.release)
+        for key in keys:
+            room.submit(Work(key, recipe, told, (key.encode(),)))
+        room.start()
+        found: dict[object, Result] = {}
+        while len(found) < len(keys):
+            assert bell.acquire(timeout=LONG_S)
+            found |= {r.key: r for r in room.finished()}
+        assert room.close(LONG_S)
+        draws = found["one"].draws
+        assert draws is not None
+        return draws.tobytes()
+
+    assert draws_of_one_among("one") == draws_of_one_among("other", "one", "third")
 
 
 def test_the_counters_tell_calls_tiles_and_busy_time(house: House) -> None:
