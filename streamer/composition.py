@@ -22,7 +22,7 @@ from streamer.domain import Reason
 from streamer.downscale.engine_room import EngineRoom
 from streamer.downscale.tiles import Layout
 from streamer.grib.decode import decode, prepare
-from streamer.grib.encode import Imprint
+from streamer.grib.encode import Imprint, refuse_unknown
 from streamer.grib.manifest import GribManifest, read_manifest
 from streamer.grib.regrid import default_cache
 from streamer.grib.wants import Wants
@@ -154,6 +154,8 @@ def _workers(config: Config, model: Model) -> Workers:
 
 def _order(config: Config, model: Model, bus: Bus) -> Order:
     output, sampler = config.output, config.sampler
+    imprint = Imprint(output.centre, output.generating_process)
+    refuse_unknown(imprint)
     return Order(
         bundle=model.bundle,
         grid=model.manifest.grid,
@@ -166,7 +168,7 @@ def _order(config: Config, model: Model, bus: Bus) -> Order:
         topic=output.topic,
         group=config.bus.group_id or "memory",
         packing=output.packing,
-        imprint=Imprint(output.centre, output.generating_process),
+        imprint=imprint,
         record_limit=bus.record_limit(output.topic),
     )
 

@@ -19,7 +19,7 @@ from streamer.downscale.engine_room import EngineRoom, Result
 from streamer.downscale.products import out_of_range, ranges
 from streamer.downscale.tiles import Layout
 from streamer.downscale.work import Recipe, Work
-from streamer.grib.encode import Draw, FieldTarget, Imprint, Packing, encode, prepare
+from streamer.grib.encode import Draw, FieldTarget, Imprint, Packing, encode, mars_keys, prepare
 from streamer.headers import Sender, field_headers
 from streamer.reception import Tenure
 from streamer.records import FieldEntry, FieldNames, Plain, list_field
@@ -177,7 +177,8 @@ class Dispatch:
             template = prepare(field.message, target, order.packing, order.imprint)
             made = []
             for number, values in enumerate(draws):
-                message = encode(values, template, Draw(number, of=order.draws))
+                draw = Draw(number, of=order.draws)
+                message = encode(values, template, draw)
                 if len(message) > order.record_limit:
                     raise _Refused(
                         f"{field.parameter} of {key.text}, draw {number}: {len(message)} bytes, "
@@ -186,7 +187,8 @@ class Dispatch:
                     )
                 names = FieldNames(order.product, field.parameter, draw=number)
                 entry = list_field(message, key, names, template.param_id)
-                headers = field_headers(key, entry, order.bundle.digest, template.mars, sender)
+                mars = mars_keys(template, draw)
+                headers = field_headers(key, entry, order.bundle.digest, mars, sender)
                 made.append((entry, Outgoing(order.topic, key.text.encode(), message, headers)))
         return made
 

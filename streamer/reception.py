@@ -45,7 +45,7 @@ class Tenure:
     epoch: int
     ledger: Ledger[Outgoing]
     clock: RecordClock = field(default_factory=RecordClock)
-    order: InOrder[list[Decoded]] = field(default_factory=InOrder)
+    order: InOrder[list[Decoded] | None] = field(default_factory=InOrder)  #: None: skipped
     records: dict[int, Record] = field(default_factory=dict)
     arrived: dict[int, int] = field(default_factory=dict)
     traceparents: dict[int, bytes] = field(default_factory=dict)
@@ -114,16 +114,17 @@ class Reception:
         tenure = self.tenures.get(record.partition)
         if tenure is None:
             return
+        tenure.order.expect(record.offset)
+        tenure.records[record.offset] = record
         if not tenure.ledger.open(record.offset):
-            tenure.clock.see(_time(record), self._now())
+            # No step can become complete here: skipped records only move the clock, in turn.
+            self._let_through(tenure, record.offset, None)
             self._metrics.records.labels(outcome="skipped").inc()
             return
         tenure.arrived[record.offset] = record.timestamp_ms
         traceparent = find_traceparent([record.headers])
         if traceparent is not None:
             tenure.traceparents[record.offset] = traceparent
-        tenure.order.expect(record.offset)
-        tenure.records[record.offset] = record
         self._next_ticket += 1
         self._tickets[self._next_ticket] = (tenure, record.offset)
         self._workers.submit(self._next_ticket, record.value, find_again(record.headers))
@@ -134,8 +135,7 @@ class Reception:
         for ticket, messages in self._workers.finished(timeout_s):
             tenure, offset = self._tickets.pop(ticket)
             if self.tenures.get(tenure.partition) is tenure:
-                for earlier, found in tenure.order.arrive(offset, messages):
-                    steps += self._assemble(tenure, tenure.records.pop(earlier), found)
+                steps += self._let_through(tenure, offset, messages)
         return steps
 
     def wait(self, timeout_s: float) -> None:
@@ -147,9 +147,7 @@ class Reception:
 
         is_at_end: the partition is read to its end; once all is decoded its clock is wall time.
         """
-        if tenure.order.pending:
-            return []
-        if is_at_end:
+        if is_at_end and not tenure.order.pending:
             tenure.clock.reach_end()
         return self._assembler.expire(tenure.partition.number, tenure.clock.time(self._now()))
 
@@ -157,6 +155,19 @@ class Reception:
         """Return the first trace context that came with one of these records."""
         known = (tenure.traceparents.get(origin.offset) for origin in origins)
         return next((trace for trace in known if trace), None)
+
+    def _let_through(
+        self, tenure: Tenure, offset: int, messages: list[Decoded] | None
+    ) -> list[Step]:
+        """Assemble a record and those that waited for it, in the order of the partition."""
+        steps: list[Step] = []
+        for earlier, found in tenure.order.arrive(offset, messages):
+            record = tenure.records.pop(earlier)
+            if found is None:
+                tenure.clock.see(_time(record), self._now())
+            else:
+                steps += self._assemble(tenure, record, found)
+        return steps
 
     def _assemble(
         self, tenure: Tenure, record: Record, messages: Sequence[Decoded]

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from engines.errors import DownscaledError
 from monitoring.metrics import Metrics
@@ -102,6 +102,7 @@ class Service:
         self._unsent_bytes = 0
         self._flushed: dict[Partition, float] = {}
         self._is_paused = False
+        self._narrow: set[Partition] = set()
         self._is_stopping = False
         self._looked_at = 0.0
         self._newest_run: datetime | None = None
@@ -198,17 +199,28 @@ class Service:
         polled = self._bus.poll(0.0 if self._is_busy or self._joining else _IDLE_S)
         if polled.assigned:
             self._joining += polled.assigned
-            horizon = timedelta(hours=self._config.input.repeat_horizon_h)
-            since = self._parts.now() - horizon
             self._ended = []
             self._history = self._bus.history(
-                self._config.output.steps_topic, int(since.timestamp() * 1000)
+                self._config.output.steps_topic, self._remembered_since_ms()
             )
         for partition, wanted in polled.out_of_range:
             self._skip_lost(partition, wanted)
         for record in polled.records:
             self._reception.receive(record)
         return bool(polled.assigned or polled.records or polled.out_of_range)
+
+    def _remembered_since_ms(self) -> int:
+        """Return how far back ended steps matter: a horizon before the oldest record to be read.
+
+        After an outage of days that is long ago, and its backlog may hold repeats of then.
+        """
+        oldest = [self._parts.now().timestamp() * 1000]
+        for assignment in self._joining:
+            if assignment.committed is not None:
+                next_offset = assignment.committed.next_offset
+                found = self._bus.timestamp_at(assignment.partition, next_offset)
+                oldest += [] if found is None else [found]
+        return int(min(oldest) - self._config.input.repeat_horizon_h * 3_600_000)
 
     def _restore(self) -> bool:
         """Read back one lot of what has been published; at the end start the new partitions."""
@@ -234,9 +246,11 @@ class Service:
             self._start(assignment)
         return True
 
-    def _start(self, assignment: Assignment) -> None:
+    def _start(self, assignment: Assignment, first_offset: int | None = None) -> None:
         partition = assignment.partition
-        commit = assignment.committed or Commit(self._first_offset(partition))
+        if first_offset is None and assignment.committed is None:
+            first_offset = self._first_offset(partition)
+        commit = assignment.committed or Commit(first_offset or 0)
         tenure = self._reception.begin(partition, commit)
         self._flushed[partition] = time.monotonic()
         self._bus.start(partition, commit.next_offset)
@@ -268,7 +282,12 @@ class Service:
             raise ServiceError(f"{text}; input.out_of_range is stop")
         offset = held if policy == "earliest" else self._bus.end_offset(partition)
         log.error("%s: records were lost to retention; going on from %d", text, offset)
-        self._bus.start(partition, offset)
+        if offset < wanted:
+            # The topic was made anew: what the ledger knows is of records that never come again.
+            self._forget(partition)
+            self._start(Assignment(partition, None), offset)
+        else:
+            self._bus.start(partition, offset)
 
     # Leaving
 
@@ -284,13 +303,17 @@ class Service:
         """Forget partitions that are somebody else's by now, and all that is under way for them."""
         self._joining = [a for a in self._joining if a.partition not in partitions]
         for partition in partitions:
-            tenure = self._reception.tenures.get(partition)
-            if tenure is not None:
-                self._dispatch.forget(tenure)
-                self._reception.end(partition)
+            self._forget(partition)
         log.info("gave up partitions %s", ", ".join(str(p.number) for p in partitions))
         if not self._reception.tenures:
             self._status.waits_for("partitions to be assigned")
+
+    def _forget(self, partition: Partition) -> None:
+        tenure = self._reception.tenures.get(partition)
+        if tenure is not None:
+            self._dispatch.forget(tenure)
+            self._reception.end(partition)
+            self._narrow.discard(partition)
 
     # Publishing
 
@@ -425,6 +448,7 @@ class Service:
         self._looked_at = time.monotonic()
         for tenure in list(self._reception.tenures.values()):
             self._look_after_partition(tenure)
+        self._bound_open_steps()
         waiting = self._unsent_bytes + self._reception.waiting_bytes + self._dispatch.waiting_bytes
         limit = self._config.limits.waiting_bytes
         if not self._is_paused and waiting > limit:
@@ -432,12 +456,20 @@ class Service:
             self._bus.pause(list(self._reception.tenures))
         elif self._is_paused and waiting < limit // 2 and not self._is_stopping:
             self._is_paused = False
-            self._bus.resume(list(self._reception.tenures))
+            self._bus.resume([p for p in self._reception.tenures if p not in self._narrow])
         self._count_engine()
         self._metrics.open_steps.set(self._parts.assembler.open_count + self._dispatch.pending)
         if self._newest_run is not None:
             age = self._parts.now() - self._newest_run
             self._metrics.forecast_age.set(age.total_seconds())
+
+    def _bound_open_steps(self) -> None:
+        """Give up the oldest incomplete steps while all of them hold more than they may."""
+        assembler, limit = self._parts.assembler, self._config.limits.open_bytes
+        while assembler.open_bytes > limit and (endings := assembler.expire_oldest()):
+            log.error("incomplete steps hold more than limits.open_bytes, %d", limit)
+            tenure = self._tenure_of(endings[0].partition)
+            self._submit(tenure, self._end(endings, tenure))
 
     def _count_engine(self) -> None:
         done, before = self._parts.room.counters, self._counters
@@ -454,14 +486,31 @@ class Service:
         position, end = self._bus.position(partition), self._bus.end_offset(partition)
         endings = self._reception.expire(tenure, is_at_end=position >= end)
         records = self._end(endings, tenure)
-        is_narrow = not tenure.ledger.fits(position, _METADATA_SHARE)
-        if is_narrow and not self._parts.assembler.in_flight_count(partition.number):
-            records += self._give_up_oldest(tenure)
+        if self._is_narrow(tenure, position):
+            records += self._end(self._parts.assembler.expire_oldest(partition.number), tenure)
         if records or self._is_flush_due(tenure):
             self._submit(tenure, records)
         number = str(partition.number)
         self._metrics.lag.labels(partition=number).set(max(0, end - position))
         self._metrics.frontier_age.labels(partition=number).set(self._frontier_age_s(tenure))
+
+    def _is_narrow(self, tenure: Tenure, position: int) -> bool:
+        """Whether an open step must be given up, since the closed set hardly fits the metadata.
+
+        While a complete step is on its way the partition is only paused: that step will make
+        room. An open step would not, since what it lacks may lie behind the pause.
+        """
+        partition = tenure.partition
+        fits = tenure.ledger.fits(position, _METADATA_SHARE)
+        on_its_way = self._parts.assembler.in_flight_count(partition.number)
+        if not fits and on_its_way and partition not in self._narrow:
+            self._narrow.add(partition)
+            self._bus.pause([partition])
+        elif partition in self._narrow and (fits or not on_its_way):
+            self._narrow.discard(partition)
+            if not (self._is_paused or self._is_stopping):
+                self._bus.resume([partition])
+        return not fits and not on_its_way
 
     def _is_flush_due(self, tenure: Tenure) -> bool:
         waited_s = time.monotonic() - self._flushed[tenure.partition]

@@ -49,6 +49,28 @@ def offset_at(consumer: Any, settings: BusSettings, partition: Partition, timest
         return int(consumer.end_offsets([key])[key] if found is None else found.offset)
 
 
+def timestamp_at(
+    reader: Any, settings: BusSettings, partition: Partition, offset: int
+) -> int | None:
+    """Return the time of the first committed record from `offset` on, None where there is none.
+
+    reader: outside any group; what it is assigned is changed.
+    """
+    key = client.TopicPartition(partition.topic, partition.number)
+    with client.translated(settings):
+        end = int(reader.end_offsets([key])[key])
+        first = int(reader.beginning_offsets([key])[key])
+        reader.assign([key])
+        reader.seek(key, max(offset, first))
+        deadline = time.monotonic() + settings.request_timeout_s
+        while reader.position(key) < end and time.monotonic() < deadline:
+            for record in reader.poll(timeout_ms=_POLL_MS, max_records=1).get(key, ()):
+                reader.unsubscribe()
+                return int(record.timestamp)
+        reader.unsubscribe()
+    return None
+
+
 def record_of(found: Any) -> Record:
     """Make our record of the client's."""
     return Record(

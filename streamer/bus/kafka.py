@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from streamer.bus import client
-from streamer.bus.history import offset_at, read_history, record_of
+from streamer.bus.history import offset_at, read_history, record_of, timestamp_at
 from streamer.bus.publisher import Publisher
 from streamer.bus.record import (
     Assignment,
@@ -120,6 +120,10 @@ class KafkaBus:
     def offset_at(self, partition: Partition, timestamp_ms: int) -> int:
         """Return the first offset not older than a time, or the end where there is none."""
         return offset_at(self._asker, self._settings, partition, timestamp_ms)
+
+    def timestamp_at(self, partition: Partition, offset: int) -> int | None:
+        """Return the time of the first record from `offset` on, None at the end."""
+        return timestamp_at(self._asker, self._settings, partition, offset)
 
     def history(self, topic: str, since_ms: int) -> Iterator[Sequence[Record]]:
         """Yield a topic's committed records since a time, up to the high watermark taken now.

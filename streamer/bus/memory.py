@@ -107,6 +107,13 @@ class MemoryBus:
         with self._broker.changed:
             return self._broker.log(partition).offset_at(timestamp_ms)
 
+    def timestamp_at(self, partition: Partition, offset: int) -> int | None:
+        """Return the time of the first record from `offset` on, None at the end."""
+        with self._broker.changed:
+            log = self._broker.log(partition)
+            found = log.read(max(offset, log.first_offset), 1, 1)
+        return found[0].timestamp_ms if found else None
+
     def history(self, topic: str, since_ms: int) -> Iterator[Sequence[Record]]:
         """Yield a topic's records since a time, up to the end as it is when the first is asked."""
         with self._broker.changed:

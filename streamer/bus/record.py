@@ -151,6 +151,10 @@ class Bus(Protocol):
         """Return the first offset not older than a time, or the end where there is none."""
         ...
 
+    def timestamp_at(self, partition: Partition, offset: int) -> int | None:
+        """Return the time (ms) of the first record from `offset` on, None at the end."""
+        ...
+
     def history(self, topic: str, since_ms: int) -> Iterator[Sequence[Record]]:
         """Yield a topic's committed records since a time, up to the high watermark taken now.
 
