@@ -131,6 +131,8 @@ def _wanted(hint: Any) -> str:
     names = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
     if hint in names:
         return names[hint]
+    if hasattr(hint, "from_plain"):
+        return f"a value for {hint.__name__}, as the full example has it"
     if dataclasses.is_dataclass(hint):
         return "a mapping of keys"
     return str(hint).replace("typing.", "")

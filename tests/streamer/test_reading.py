@@ -31,7 +31,9 @@ class Boat:
 def test_sound_values_become_the_dataclass_they_describe() -> None:
     faults: list[str] = []
 
-    boat = read(Boat, {"name": "Ada", "crew": 2, "sails": [{"area": 3}], "depth": 1}, "boat", faults)
+    boat = read(
+        Boat, {"name": "Ada", "crew": 2, "sails": [{"area": 3}], "depth": 1}, "boat", faults
+    )
 
     assert not faults
     assert boat == Boat("Ada", 2, (Sail(3.0),), depth=1.0)
@@ -42,7 +44,12 @@ def test_every_fault_is_found_at_once_and_says_where() -> None:
 
     boat = read(
         Boat,
-        {"nmae": "Ada", "crew": "two", "sails": [{"area": 1, "colour": "blue"}], "tags": {"a": "x"}},
+        {
+            "nmae": "Ada",
+            "crew": "two",
+            "sails": [{"area": 1, "colour": "blue"}],
+            "tags": {"a": "x"},
+        },
         "boat",
         faults,
     )
