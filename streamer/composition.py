@@ -99,10 +99,12 @@ def composed(
     meters: Meters,
     now: Callable[[], datetime] = utc_now,
     expected: Expected | None = None,
+    workers: Workers | None = None,
 ) -> Iterator[Service]:
     """Open a whole daemon around a bus; its processes and threads end with the block.
 
     expected: the lead times of a run, in minutes, where the configuration does not decide.
+    workers: idle ones that outlive the block, for whoever opens one daemon after another.
     """
     wake = threading.Event()
     with ExitStack() as stack:
@@ -112,7 +114,7 @@ def composed(
             lambda gone: service.lost(gone),  # noqa: PLW0108
         )
         stack.callback(bus.close)
-        workers = stack.enter_context(_workers(config, model))
+        workers = workers or stack.enter_context(open_workers(config, model))
         pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count() or 2, "encoder"))
         room = EngineRoom(model.denoiser, wake.set)
         stack.callback(room.close, 5.0)
@@ -141,7 +143,8 @@ def composed(
         yield service
 
 
-def _workers(config: Config, model: Model) -> Workers:
+def open_workers(config: Config, model: Model) -> Workers:
+    """Start the processes that decode; they get warm beside the caller."""
     cache = config.engine.cache
     return Workers(
         decode,

@@ -14,8 +14,8 @@ settings.load_profile("house")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-#: Where more fixtures are: `kafka_broker`, a real Apache Kafka.
-pytest_plugins = ("tests.kafka_broker",)
+#: Where more fixtures are: `kafka_broker`, a real Apache Kafka; `wind_bundle`, a global one.
+pytest_plugins = ("tests.kafka_broker", "tests.wind")
 
 #: What the wheel installs.
 PACKAGES = ("engines", "monitoring", "streamer")

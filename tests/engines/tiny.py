@@ -108,13 +108,14 @@ def golden() -> dict[str, Array]:
     }
 
 
-def write_bundle(folder: Path, **changes: Any) -> Path:
-    """Write a whole bundle; `changes` are keys of model.json, None leaves one out."""
+def write_bundle(folder: Path, fine: tuple[int, int] = SHAPE, **changes: Any) -> Path:
+    """Write a whole bundle for a fine grid; `changes` are keys of model.json, None drops one."""
     folder.mkdir(exist_ok=True)
-    model = {k: v for k, v in {**MODEL, **changes}.items() if v is not None}
+    wanted = {**MODEL, "shape": list(fine), **changes}
+    model = {k: v for k, v in wanted.items() if v is not None}
     (folder / "model.json").write_text(json.dumps(model))
     (folder / "statistics.json").write_text(json.dumps(STATISTICS))
-    constants = np.random.default_rng(7).standard_normal((CONSTANTS, *SHAPE))
+    constants = np.random.default_rng(7).standard_normal((CONSTANTS, *fine))
     np.savez(folder / "constants.npz", constants=constants.astype(np.float32))
     np.savez(folder / "golden.npz", **golden())  # type: ignore[arg-type]
     onnx.save(network(kernel()), str(folder / "denoiser.onnx"))
