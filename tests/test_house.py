@@ -56,7 +56,7 @@ if ours:
 
 IMPORT_WITHOUT_TORCH = """
 import importlib, sys
-for name in ("torch", "onnx", "onnxscript", "safetensors", "tqdm"):
+for name in ("torch", "onnx", "onnxscript", "safetensors"):
     sys.modules[name] = None
 importlib.import_module("streamer.commands.main")
 """
