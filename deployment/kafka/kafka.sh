@@ -8,7 +8,8 @@
 #
 # Environment: KAFKA_PORT (9092; the controller takes the next one), KAFKA_HOME (.kafka beside the
 # Makefile; everything lies in it), KAFKA_JARS (KAFKA_HOME/jars), KAFKA_HEAP (512m), KAFKA_EXTRA
-# (a file of broker properties that are added to ours and win over them).
+# (a file of broker properties that are added to ours and win over them; {port} and {controller} in
+# it are our ports), KAFKA_FORMAT (options for the first formatting, as `--add-scram ...`).
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -68,7 +69,8 @@ group.initial.rebalance.delay.ms=0
 offset.metadata.max.bytes=4096
 log.retention.hours=168
 PROPERTIES
-    [[ -z $extra ]] || cat "$extra" >>"$home/server.properties"
+    [[ -z $extra ]] || sed "s/{port}/$port/g; s/{controller}/$((port + 1))/g" "$extra" \
+        >>"$home/server.properties"
 }
 
 start() {

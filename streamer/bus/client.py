@@ -4,7 +4,6 @@ kafka-python 3 has transactions, consumer groups with static members and TLS wit
 What its use rests on, and its documentation does not say, stands beside the lines that need it.
 """
 
-import logging
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 
 from engines.errors import UsageError
+from streamer.bus.complaints import Complaints
 from streamer.bus.record import BusError, Commit, Fenced, Partition, Replaced
 from streamer.bus.settings import BusSettings, Security
 
@@ -24,6 +24,7 @@ _REQUEST_BYTES = 256 * 2**20
 #: A transaction's fields to one partition leave in one request; a broker's usual limit is 1 MiB.
 _BATCH_BYTES = 1_000_000
 _RETRY_MS = 10
+_complaints = Complaints()
 _SECOND_MS = 1000
 
 KafkaError = kafka_errors.KafkaError
@@ -127,9 +128,27 @@ def open_producer(settings: BusSettings, *, transactional: bool) -> Any:
             try:
                 producer.init_transactions()
             except BaseException:
-                producer.close(timeout=0)
+                abandon(producer)
                 raise
     return producer
+
+
+def close_producer(producer: Any) -> None:
+    """Close a producer that has nothing under way, or that may lose what it has."""
+    try:
+        producer.close(timeout=1)
+    except KafkaError:
+        abandon(producer)
+
+
+def abandon(producer: Any) -> None:
+    """Stop a producer that cannot finish what it began; its transaction is left to be fenced.
+
+    Its own `close` waits for the broker or raises, and leaves a thread that tries for ever.
+    """
+    producer._unregister_cleanup()  # noqa: SLF001
+    producer._sender.force_close()  # noqa: SLF001
+    producer._closed = True  # noqa: SLF001
 
 
 def open_admin(settings: BusSettings) -> Any:
@@ -189,12 +208,20 @@ def translated(settings: BusSettings) -> Iterator[None]:
 
 def _in_words(error: Exception, settings: BusSettings) -> str:
     text = f"{type(error).__name__}: {error}".strip(": ")
+    cause = _complaints.cause
+    if isinstance(error, kafka_errors.KafkaTimeoutError) and "Authentication" in cause:
+        return f"the broker at {settings.address} does not let us in: {cause}"
+    if isinstance(error, kafka_errors.KafkaTimeoutError) and "disconnected" in cause:
+        return (
+            f"the broker at {settings.address} hangs up on us: its listener has another protocol "
+            f"than {settings.security.protocol}, or it does not take our password ({cause})"
+        )
     if isinstance(error, kafka_errors.SaslAuthenticationFailedError):
         return f"the broker at {settings.address} does not let us in: {text}"
     if isinstance(error, kafka_errors.AuthorizationError):
         return f"the broker at {settings.address} does not allow this: {text}"
     if isinstance(error, kafka_errors.KafkaTimeoutError):
-        return f"no answer from a broker at {settings.address}: {text}"
+        return f"no answer from a broker at {settings.address}: {cause or text}"
     return f"broker at {settings.address}: {text}"
 
 
@@ -207,8 +234,8 @@ def _configs(admin: Any, wanted: list[Any], kind: str) -> dict[str, dict[str, st
 
 
 def _connection(settings: BusSettings) -> dict[str, Any]:
-    # The client warns of every broker that is away; we say so once, where it is decided.
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    _complaints.listen("kafka")
+    _complaints.cause = ""
     return {
         "bootstrap_servers": list(settings.bootstrap_servers),
         "client_id": f"downscaled-{settings.instance}",

@@ -32,7 +32,6 @@ class Publisher:
         self._settings = settings
         self._producer: Any = client.open_producer(settings, transactional=True)
         self._worker = _Worker()
-        self._is_committing = False
 
     def publish(
         self,
@@ -41,20 +40,17 @@ class Publisher:
         membership: Membership,
     ) -> None:
         """Write records and commits in one transaction; see `Bus.publish`."""
-        self._is_committing = False
+        attempt = _Attempt()
         try:
             with client.translated(self._settings):
                 self._bounded(
-                    lambda: self._transact(records, commits, membership.token),
+                    lambda: self._transact(records, commits, membership.token, attempt),
                     self._settings.transaction_timeout_s,
                 )
         except Replaced:
             raise
-        except Fenced:
-            self._abort()
-            raise
         except BusError as error:
-            if self._is_committing:
+            if not attempt.give_up() and not isinstance(error, Fenced):
                 raise Uncertain(
                     f"the end of a transaction of {len(records)} records was asked for and not "
                     f"confirmed; only a restart can read whether it happened: {error}"
@@ -66,10 +62,14 @@ class Publisher:
         """Let go of the connection; a transaction that is under way is left to its timeout."""
         self._worker.stop()
         if self._producer is not None:
-            self._producer.close(timeout=1)
+            client.close_producer(self._producer)
 
     def _transact(
-        self, records: Sequence[Outgoing], commits: Mapping[Partition, Commit], token: object
+        self,
+        records: Sequence[Outgoing],
+        commits: Mapping[Partition, Commit],
+        token: object,
+        attempt: "_Attempt",
     ) -> None:
         if self._producer is None:
             self._producer = client.open_producer(self._settings, transactional=True)
@@ -84,7 +84,7 @@ class Publisher:
             producer.send_offsets_to_transaction(offsets, token)
         for future, _ in sent:
             future.get(timeout=self._settings.request_timeout_s)
-        self._is_committing = True
+        attempt.begin_commit()
         producer.commit_transaction()
 
     def _send(self, producer: Any, records: Sequence[Outgoing]) -> deque[tuple[Any, int]]:
@@ -113,7 +113,7 @@ class Publisher:
             self._bounded(producer.abort_transaction, self._settings.request_timeout_s / 3)
             self._producer = producer
         except (BusError, client.KafkaError):
-            producer.close(timeout=0)
+            client.abandon(producer)
 
     def _bounded(self, call: Callable[[], None], limit_s: float) -> None:
         # The client's waits for the end of a transaction have no limit of their own.
@@ -125,6 +125,27 @@ class Publisher:
             raise BusError(
                 f"no answer from a broker at {self._settings.address} within {limit_s:g} s"
             ) from error
+
+
+class _Attempt:
+    """Decides between two threads whether a transaction may still be committed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_committing = self._is_given_up = False
+
+    def begin_commit(self) -> None:
+        """Pass the point of no return. Raises BusError when nobody waits for it any more."""
+        with self._lock:
+            if self._is_given_up:
+                raise BusError("this transaction was given up")
+            self._is_committing = True
+
+    def give_up(self) -> bool:
+        """Forbid the commit; False when it is too late for that."""
+        with self._lock:
+            self._is_given_up = not self._is_committing
+            return self._is_given_up
 
 
 class _Worker:

@@ -33,7 +33,7 @@ class Writer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._producer.close(timeout=1)
+        client.close_producer(self._producer)
 
     def write(self, record: Outgoing) -> None:
         """Send one record. Raises BusError when it, or one before it, was not taken.

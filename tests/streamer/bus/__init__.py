@@ -1,1 +1,1 @@
-"""Tests of streamer/bus."""
+"""The bus, room by room."""
