@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from engines.bundle import Bundle, open_manifest
 from engines.denoiser import Denoiser
@@ -26,8 +27,9 @@ from streamer.grib.decode import decode
 from streamer.grib.manifest import read_manifest
 from streamer.grib.wants import Wants
 
-#: Points along a border that make one unit of the interval; neighbours resemble each other.
-UNIT = 20
+#: Units of the interval that the borders of one direction make: two versions of a draw differ
+#: in strength over whole regions, so that points nearby tell the same once more.
+PARTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,8 @@ def compare(plain: Array, shifted: Array, layout: Layout) -> Ratio:
     # Delete one unit at a time: the interval of a ratio of sums (Tukey's jackknife).
     without = (total[0] - units[:, 0]) / (total[1] - units[:, 1])
     spread = np.sqrt((len(units) - 1) * np.mean((without - without.mean()) ** 2))
-    return Ratio(float(value), float(value - 1.96 * spread), float(value + 1.96 * spread))
+    reach = float(stats.t.ppf(0.975, len(units) - 1) * spread)
+    return Ratio(float(value), float(value) - reach, float(value) + reach)
 
 
 def layouts(bundle: Bundle) -> tuple[Layout, Layout]:
@@ -122,10 +125,9 @@ def _units(one: Array, other: Array, layout: Layout) -> Iterator[tuple[float, fl
         at = _borders(way)
         if at:
             jumps = [np.abs(x - np.roll(x, 1, axis)).take(at, axis).sum(0) for x in (one, other)]
-            along = [jump.sum(axis) for jump in jumps]
-            for start in range(0, len(along[0]), UNIT):
-                part = slice(start, start + UNIT)
-                yield float(along[0][part].sum()), float(along[1][part].sum())
+            along = [np.array_split(jump.sum(axis), PARTS) for jump in jumps]
+            for mine, others in zip(*along, strict=True):
+                yield float(mine.sum()), float(others.sum())
 
 
 def _borders(axis: Axis) -> list[int]:
