@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from engines.bundle import open_manifest
 from engines.errors import UsageError
 from streamer.bus.record import Outgoing, Record
 from streamer.commands import console
@@ -15,7 +16,10 @@ from streamer.config import Config, load
 from streamer.domain import RunKey, StepKey
 from streamer.grib.frame import split
 from streamer.grib.identity import identify
+from streamer.grib.manifest import read_manifest
+from streamer.grib.wants import Wants
 from streamer.rehearsal import Rehearsed, rehearse
+from streamer.scoring import Results, score_results
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -143,7 +147,10 @@ class Folder:
 def _scores(
     config: Config, files: list[Path], output: Path, truth: list[Path]
 ) -> Mapping[str, Any]:
-    raise NotImplementedError
+    bundle = open_manifest(config.model.bundle)
+    wants = Wants(read_manifest(bundle.grib), config.input.sources, config.limits.grib)
+    scores = score_results(Results(output / "fine", tuple(files)), truth, bundle, wants)
+    return {parameter: score.plain() for parameter, score in scores.items()}
 
 
 def _table(plain: Mapping[str, Any]) -> str:
@@ -151,7 +158,8 @@ def _table(plain: Mapping[str, Any]) -> str:
     for name, value in plain.items():
         if name == "scores":
             rows += [
-                f"{parameter}  " + "  ".join(f"{n} {v:.4g}" for n, v in scores.items())
+                f"{parameter}  "
+                + "  ".join(f"{n} {v:.4g}" for n, v in scores.items() if v is not None)
                 for parameter, scores in value.items()
             ]
         elif isinstance(value, Mapping):

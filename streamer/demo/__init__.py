@@ -1,0 +1,1 @@
+"""What the demo brings along: synthetic weather, and the GRIB messages that carry it."""
