@@ -6,7 +6,6 @@ a message can kill the libraries that it calls.
 
 import contextlib
 import hashlib
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,6 @@ from streamer.domain import (
     Array,
     Decoded,
     Field,
-    Grid,
     Reason,
     Rejected,
     StepKey,
@@ -26,7 +24,8 @@ from streamer.grib import grids, regrid, wind
 from streamer.grib.codes import CodesError, Handle, Values, opened
 from streamer.grib.frame import split
 from streamer.grib.identity import has_all, source_of, step_key
-from streamer.grib.manifest import Coarse, GribManifest, Identity, Parameter, lattice
+from streamer.grib.manifest import GribManifest, Identity, Parameter
+from streamer.grib.onto import to_coarse
 from streamer.grib.wants import Limits, Source, Wants
 
 __all__ = ["Limits", "Source", "Wants", "decode", "prepare"]
@@ -50,11 +49,6 @@ class _Match:
     source: str
     parameter: Parameter
     identity: Identity
-
-    @property
-    def wind_component(self) -> str | None:
-        vector = self.parameter.vector
-        return None if vector is None else vector.component
 
 
 def decode(value: bytes, wants: Wants, again: str) -> list[Decoded]:
@@ -114,7 +108,8 @@ def _read_field(
         grid = grids.read_grid(handle)
         _check_grid(grid, wants.manifest)
         values = _values(handle, match)
-        coarse, crossed = _to_coarse(handle, grid, values, match, wants.manifest.coarse)
+        component = None if match.parameter.vector is None else match.parameter.vector.component
+        coarse, crossed = to_coarse(handle, grid, values, component, wants.manifest.coarse)
         fine = _to_fine(coarse, wants.manifest)
         crossed_fine = None if crossed is None else _to_fine(crossed, wants.manifest)
     except _Refused as refused:
@@ -122,6 +117,8 @@ def _read_field(
     except grids.GridError as error:
         text = f"{name} at +{_lead(key)}: {error}"
         raise _Refused(Reason.UNSUPPORTED_GRID, text) from error
+    except wind.AnglesUnknown as error:
+        raise _Refused(Reason.GRID_RELATIVE_WIND, f"{name} at +{_lead(key)}: {error}") from error
     except regrid.NotCovered as error:
         wanted = f"the bundle needs {grids.reach(wants.manifest.coarse.grid)}"
         text = f"{name} at +{_lead(key)} on {grid.words}: {error}; {wanted}"
@@ -198,70 +195,6 @@ def _values(handle: Handle, match: _Match) -> Values:
         )
         raise _Refused(Reason.OUT_OF_RANGE, text)
     return values
-
-
-def _to_coarse(
-    handle: Handle, grid: grids.InputGrid, values: Values, match: _Match, coarse: Coarse
-) -> tuple[Array, Array | None]:
-    """Regrid a field, and if its wind is grid-relative also what it gives to its partner."""
-    component = match.wind_component
-    angles = None
-    if component and handle.has("uvRelativeToGrid") and handle.integer("uvRelativeToGrid"):
-        try:
-            angles = wind.grid_angles(handle)
-        except NotImplementedError as error:
-            text = (
-                f"the wind is relative to its {grid.kind} grid and cannot be turned to true north"
-            )
-            raise _Refused(Reason.GRID_RELATIVE_WIND, text) from error
-    if angles is None or component is None:
-        return _regridded(handle, grid, values, coarse), None
-    turned = wind.turn(values, component, angles)
-    return (
-        _regridded(handle, grid, turned.own, coarse),
-        _regridded(handle, grid, turned.partner, coarse),
-    )
-
-
-def _regridded(handle: Handle, grid: grids.InputGrid, values: Values, coarse: Coarse) -> Array:
-    if grid.regular is not None:
-        return regrid.to_coarse(grids.oriented(values, handle), grid.regular, coarse)
-    message = _with_values(handle, values)
-    if grid.kind in grids.DIRECT:
-        return regrid.message_to_coarse(message, coarse)
-    return regrid.message_to_coarse(message, coarse, via=_between(grid.spacing, coarse))
-
-
-def _with_values(handle: Handle, values: Values) -> bytes:
-    """Return the message with other values, for MIR's eyes only: 24 bits, nothing missing."""
-    with handle.clone() as copy:
-        copy.set("bitmapPresent", 0)
-        copy.set("packingType", "grid_simple")
-        copy.set("bitsPerValue", 24)
-        copy.set_values(values)
-        return copy.message()
-
-
-def _between(spacing: float, coarse: Coarse) -> Grid:
-    """Lay a regular grid over all boxes of the coarse grid, at least twice as fine as the input.
-
-    It must not be as fine: MIR takes a rotated grid of the wanted spacing for the wanted grid.
-    """
-    wanted = coarse.grid
-    lon, lat = (
-        width / (2 * math.ceil(width / spacing - 1e-6))
-        for width in (wanted.spacing_lon, wanted.spacing_lat)
-    )
-    if wanted.is_periodic:
-        return lattice(lon, lat, None)
-    half_lat, half_lon = wanted.spacing_lat / 2, wanted.spacing_lon / 2
-    area = (
-        min(90.0, wanted.north + half_lat),
-        wanted.west - half_lon,
-        max(-90.0, float(wanted.latitudes[-1]) - half_lat),
-        float(wanted.longitudes[-1]) + half_lon,
-    )
-    return lattice(lon, lat, area)
 
 
 def _to_fine(coarse: Array, manifest: GribManifest) -> Array:

@@ -10,6 +10,7 @@ from typing import Any
 
 from engines.errors import BundleError
 from streamer.domain import Grid
+from streamer.grib.plain import entry, number, numbers, text
 
 Key = int | float | str
 
@@ -85,7 +86,7 @@ def read_manifest(part: Mapping[str, Any]) -> GribManifest:
     faults: list[str] = []
     grid = _grid(part.get("grid"), "grib.grid", faults)
     coarse = _coarse(part.get("coarse"), grid, faults)
-    interpolation = _text(part.get("interpolation"), "grib.interpolation", faults)
+    interpolation = text(part.get("interpolation"), "grib.interpolation", faults)
     if interpolation in _GLOBAL_ONLY and not is_global(coarse.grid):
         faults.append(f"grib.interpolation: {interpolation} serves global grids only")
     parameters = _parameters(part.get("parameters"), faults)
@@ -126,7 +127,7 @@ def _grid(part: object, where: str, faults: list[str]) -> Grid:
     """Read a grid; a unit grid stands in for one that has faults."""
     values: dict[str, float] = {}
     for key in _GRID_KEYS:
-        values[key] = _number(_entry(part, key), f"{where}.{key}", faults)
+        values[key] = number(entry(part, key), f"{where}.{key}", faults)
     if any(not math.isfinite(v) for v in values.values()):
         return Grid(90.0, 0.0, 1.0, 1.0, 181, 360)
     grid = Grid(
@@ -149,15 +150,15 @@ def _grid(part: object, where: str, faults: list[str]) -> Grid:
 def _coarse(part: object, fine: Grid, faults: list[str]) -> Coarse:
     """Read the coarse operator; without an `area` it has the globe, or the fine grid's area."""
     where = "grib.coarse"
-    if _entry(part, "method") != "mir":
-        faults.append(f"{where}.method is {_entry(part, 'method')!r}, this version knows 'mir'")
-    interpolation = _text(_entry(part, "interpolation"), f"{where}.interpolation", faults)
-    spacing = _numbers(_entry(part, "grid"), 2, f"{where}.grid", faults)
+    if entry(part, "method") != "mir":
+        faults.append(f"{where}.method is {entry(part, 'method')!r}, this version knows 'mir'")
+    interpolation = text(entry(part, "interpolation"), f"{where}.interpolation", faults)
+    spacing = numbers(entry(part, "grid"), 2, f"{where}.grid", faults)
     if spacing is None or min(spacing) <= 0:
         faults.append(f"{where}.grid must be two positive spacings, longitude first")
         return Coarse(fine, interpolation)
-    stated = _entry(part, "area")
-    area = None if stated is None else _numbers(stated, 4, f"{where}.area", faults)
+    stated = entry(part, "area")
+    area = None if stated is None else numbers(stated, 4, f"{where}.area", faults)
     if area is None and not is_global(fine):
         area = _around(fine, spacing[0], spacing[1])
     grid = lattice(spacing[0], spacing[1], (area[0], area[1], area[2], area[3]) if area else None)
@@ -195,31 +196,31 @@ def _parameters(part: object, faults: list[str]) -> tuple[Parameter, ...]:
 
 def _parameter(name: str, body: object, faults: list[str]) -> Parameter:
     where = f"grib.parameters.{name}"
-    stated = _entry(body, "identities")
+    stated = entry(body, "identities")
     if not isinstance(stated, Sequence) or isinstance(stated, str) or not stated:
         faults.append(f"{where}.identities must be a list with at least one paramId")
         stated = ()
-    limits = _numbers(_entry(body, "range"), 2, f"{where}.range", faults) or (0.0, 1.0)
+    limits = numbers(entry(body, "range"), 2, f"{where}.range", faults) or (0.0, 1.0)
     if not limits[0] < limits[1]:
         faults.append(f"{where}.range: {limits[0]} is not below {limits[1]}")
-    fill, vector = _entry(body, "fill_missing"), _entry(body, "vector")
+    fill, vector = entry(body, "fill_missing"), entry(body, "vector")
     return Parameter(
         name=name,
-        units=_text(_entry(body, "units"), f"{where}.units", faults),
+        units=text(entry(body, "units"), f"{where}.units", faults),
         identities=tuple(
             _identity(one, f"{where}.identities[{i}]", faults) for i, one in enumerate(stated)
         ),
         low=limits[0],
         high=limits[1],
-        fill_missing=None if fill is None else _number(fill, f"{where}.fill_missing", faults),
+        fill_missing=None if fill is None else number(fill, f"{where}.fill_missing", faults),
         vector=None if vector is None else _vector(vector, f"{where}.vector", faults),
     )
 
 
 def _identity(body: object, where: str, faults: list[str]) -> Identity:
-    found = _number(_entry(body, "paramId"), f"{where}.paramId", faults)
-    stated = _entry(body, "factor")
-    factor = 1.0 if stated is None else _number(stated, f"{where}.factor", faults)
+    found = number(entry(body, "paramId"), f"{where}.paramId", faults)
+    stated = entry(body, "factor")
+    factor = 1.0 if stated is None else number(stated, f"{where}.factor", faults)
     others = body.items() if isinstance(body, Mapping) else ()
     keys: list[tuple[str, Key]] = []
     for key, value in others:
@@ -233,33 +234,7 @@ def _identity(body: object, where: str, faults: list[str]) -> Identity:
 
 
 def _vector(body: object, where: str, faults: list[str]) -> Vector:
-    component = _text(_entry(body, "component"), f"{where}.component", faults)
+    component = text(entry(body, "component"), f"{where}.component", faults)
     if component not in ("u", "v", ""):
         faults.append(f"{where}.component is {component!r}, not u or v")
-    return Vector(_text(_entry(body, "partner"), f"{where}.partner", faults), component)
-
-
-def _entry(part: object, key: str) -> object:
-    return part.get(key) if isinstance(part, Mapping) else None
-
-
-def _text(value: object, where: str, faults: list[str]) -> str:
-    if isinstance(value, str) and value:
-        return value
-    faults.append(f"{where} is {value!r}, not text")
-    return ""
-
-
-def _number(value: object, where: str, faults: list[str]) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    faults.append(f"{where} is {value!r}, not a number")
-    return math.nan
-
-
-def _numbers(value: object, count: int, where: str, faults: list[str]) -> tuple[float, ...] | None:
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != count:
-        faults.append(f"{where} is {value!r}, not a list of {count} numbers")
-        return None
-    found = tuple(_number(one, where, faults) for one in value)
-    return found if all(math.isfinite(one) for one in found) else None
+    return Vector(text(entry(body, "partner"), f"{where}.partner", faults), component)

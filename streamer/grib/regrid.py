@@ -27,7 +27,7 @@ from streamer.grib.manifest import Coarse, lattice
 
 _CACHE = "MIR_CACHE_PATH"
 #: MIR's words for a field that does not reach to the grid
-_OUTSIDE = ("input domain must contain output domain", "to at least one point")
+_OUTSIDE = ("input domain must contain output domain", "non-empty area crop")
 #: one at a time: descriptor 1 belongs to the whole process
 _turn = threading.RLock()
 

@@ -13,6 +13,10 @@ import numpy as np
 from streamer.grib.codes import Handle, Values
 
 
+class AnglesUnknown(Exception):
+    """A wind relative to a grid whose angles are not known here; the text names the grid."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Turned:
     """What one component gives to itself and to its partner, (points,) each, in message order."""
@@ -30,8 +34,8 @@ def turn(values: Values, component: str, angle: Values) -> Turned:
 def grid_angles(handle: Handle) -> Values | None:
     """Return the bearing of the grid's j direction at each point, radians, in message order.
 
-    None for grids whose rows run along the parallels. Raises NotImplementedError by name for a
-    grid whose angles are not known here.
+    None for grids whose rows run along the parallels. Raises AnglesUnknown for a grid whose
+    angles are not known here.
     """
     kind = handle.text("gridType")
     if kind in ("regular_ll", "regular_gg", "reduced_gg", "reduced_ll"):
@@ -50,7 +54,9 @@ def grid_angles(handle: Handle) -> Values | None:
             np.radians(handle.number("Latin1InDegrees")),
             np.radians(handle.number("Latin2InDegrees")),
         )
-    raise NotImplementedError(kind)
+    raise AnglesUnknown(
+        f"the wind is relative to its {kind} grid and cannot be turned to true north"
+    )
 
 
 def rotated_angles(

@@ -7,7 +7,7 @@ and the record's messages are tried again, each alone. The caller's thread owns 
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ from typing import ClassVar, Self
 
 from engines.errors import DownscaledError
 from streamer.domain import Decoded, Reason, Rejected
-from streamer.grib.frame import split
+from streamer.grib.jobs import Job, Submitted
 from streamer.grib.slots import Decode, Failed, Prepare, Slot, Task
 from streamer.grib.wants import Wants
 
@@ -32,32 +32,13 @@ class WorkersError(DownscaledError):
     reason: ClassVar[str] = "workers"
 
 
-@dataclass(slots=True)
-class _Record:
-    """A submitted record; `parts` holds the answers to its messages once they go one by one."""
-
-    ticket: int
-    value: bytes
-    again: str
-    parts: list[list[Decoded] | None] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Job:
-    """What one process is asked: a whole record, or one message of it alone."""
-
-    record: _Record
-    value: bytes
-    part: int | None = None
-
-
 @dataclass(slots=True, eq=False)
 class _Place:
     """A slot with what it works on, and until when it may."""
 
     slot: Slot
     deadline: float
-    job: _Job | None = None
+    job: Job | None = None
     failed_starts: int = 0
 
 
@@ -82,7 +63,7 @@ class Workers:
         self._task = Task(decode, prepare, wants, cache)
         self._limits = wants.limits
         self._clock = clock
-        self._waiting: deque[_Job] = deque()
+        self._waiting: deque[Job] = deque()
         self._done: list[tuple[int, list[Decoded]]] = []
         self._pending: dict[int, int] = {}
         self._places: list[_Place] = []
@@ -126,7 +107,7 @@ class Workers:
         """Queue a record; `finished` hands it back under its ticket, in any order."""
         assert ticket not in self._pending, f"ticket {ticket} is out already"
         self._pending[ticket] = len(value)
-        self._waiting.append(_Job(_Record(ticket, value, again), value))
+        self._waiting.append(Submitted(ticket, value, again).whole())
         self._dispatch()
 
     def finished(self, timeout_s: float = 0.0) -> list[tuple[int, list[Decoded]]]:
@@ -225,39 +206,17 @@ class Workers:
         how = f"died of it ({ended})" if died else f"did not finish it in {limit_s:g} s"
         self._retry(job, Rejected(reason, f"the process that decoded it {how}"))
 
-    def _retry(self, job: _Job, rejected: Rejected) -> None:
-        """Try a record's messages again, each alone; one that was alone already is refused.
-
-        A single message is tried again if its process died, which can have had other causes, but
-        not if it hung: that would cost its time twice.
-        """
-        record = job.record
-        if job.part is not None:
-            self._answered(job, [rejected])
-            return
-        pieces = split(record.value, self._limits)
-        if len(pieces) == 1 and rejected.reason is not Reason.WORKER_DIED:
-            self._answered(job, [rejected])
-            return
-        record.parts = [[piece] if isinstance(piece, Rejected) else None for piece in pieces]
-        alone = [
-            _Job(record, piece, index)
-            for index, piece in enumerate(pieces)
-            if not isinstance(piece, Rejected)
-        ]
-        self._waiting.extendleft(reversed(alone))
-        if not alone:
+    def _retry(self, job: Job, rejected: Rejected) -> None:
+        """Try a record's messages again, each alone; one that was alone already is refused."""
+        further = job.failed(rejected, self._limits)
+        self._waiting.extendleft(reversed(further))
+        if not further:
             self._answered(job, [rejected])
 
-    def _answered(self, job: _Job, answer: list[Decoded]) -> None:
-        record = job.record
-        if job.part is None:
-            self._done.append((record.ticket, answer))
-            return
-        record.parts[job.part] = answer
-        found = [part for part in record.parts if part is not None]
-        if len(found) == len(record.parts):
-            self._done.append((record.ticket, [one for part in found for one in part]))
+    def _answered(self, job: Job, answer: list[Decoded]) -> None:
+        complete = job.answered(answer)
+        if complete is not None:
+            self._done.append((job.record.ticket, complete))
 
     def _started(self) -> _Place:
         return _Place(Slot(self._task), self._clock() + _START_S)

@@ -11,11 +11,12 @@ from streamer.grib import grids
 from streamer.grib.codes import Handle, opened, sample
 from streamer.grib.grids import GridError
 
-MODES = list(itertools.product((0, 1), repeat=4))
+Mode = tuple[int, int, int, int]
+MODES: list[Mode] = [(a, b, c, d) for a, b, c, d in itertools.product((0, 1), repeat=4)]
 ROWS, COLUMNS = 5, 4
 
 
-def scan(mode: tuple[int, int, int, int]) -> list[tuple[int, int]]:
+def scan(mode: Mode) -> list[tuple[int, int]]:
     """Every (row from the north, column from the west) in the order that a mode scans them.
 
     Source: WMO Manual on Codes, flag table 3.4.
@@ -31,7 +32,7 @@ def scan(mode: tuple[int, int, int, int]) -> list[tuple[int, int]]:
     return places
 
 
-def describe(handle: Handle, mode: tuple[int, int, int, int], scale: float = 1.0) -> None:
+def describe(handle: Handle, mode: Mode, scale: float = 1.0) -> None:
     """Lay a small grid of 10 by 20 degrees from 50 N 30 W in a mode of scanning."""
     west_going, north_going, by_column, alternating = mode
     south, east = 50 - 10 * (ROWS - 1), -30 + 20 * (COLUMNS - 1)
@@ -54,7 +55,7 @@ def describe(handle: Handle, mode: tuple[int, int, int, int], scale: float = 1.0
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_any_order_of_scanning_gives_the_same_field(mode: tuple[int, int, int, int]) -> None:
+def test_any_order_of_scanning_gives_the_same_field(mode: Mode) -> None:
     truth = np.arange(ROWS * COLUMNS, dtype=np.float64).reshape(ROWS, COLUMNS)
     with sample("regular_ll_sfc_grib2") as handle:
         describe(handle, mode)
