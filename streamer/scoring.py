@@ -28,12 +28,12 @@ class Results:
 
     def path(self, key: StepKey) -> Path:
         """Return where a step's fine fields lie."""
-        return self.fine / file_name(key)
+        return self.fine / file_name(key.text)
 
 
-def file_name(key: StepKey) -> str:
+def file_name(key: str) -> str:
     """Name the file of a step's fine fields after its key."""
-    return f"{key.text.replace('/', '_')}.grib2"
+    return f"{key.replace('/', '_')}.grib2"
 
 
 def score_results(

@@ -7,19 +7,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from engines.bundle import open_manifest
 from engines.errors import UsageError
 from streamer.bus.record import Outgoing, Record
 from streamer.commands import console
-from streamer.composition import open_model
+from streamer.composition import Model, open_model
 from streamer.config import Config, load
 from streamer.domain import RunKey, StepKey
 from streamer.grib.frame import split
 from streamer.grib.identity import identify
-from streamer.grib.manifest import read_manifest
 from streamer.grib.wants import Wants
 from streamer.rehearsal import Rehearsed, rehearse
-from streamer.scoring import Results, score_results
+from streamer.scoring import Results, file_name, score_results
+
+#: Where the fine GRIB lies below the output folder.
+FINE = "fine"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,19 +40,19 @@ def run(arguments: argparse.Namespace) -> int:
     config = load(arguments.config)
     files = find_files(arguments.input)
     output = new_folder(arguments.output)
-    outcome = replay(config, files, output)
-    plain = outcome.plain()
-    if arguments.truth:
-        plain["scores"] = _scores(config, files, output, find_files(arguments.truth))
+    truth = find_files(arguments.truth) if arguments.truth else []
+    model = open_model(config)
+    plain = replay(config, model, files, output).plain()
+    if truth:
+        plain["scores"] = _scores(config, model, Results(output / FINE, tuple(files)), truth)
     console.result(plain if arguments.json else _table(plain), as_json=arguments.json)
     return 1 if plain["failed"] else 0
 
 
-def replay(config: Config, files: Iterable[Path], output: Path) -> Rehearsed:
+def replay(config: Config, model: Model, files: Iterable[Path], output: Path) -> Rehearsed:
     """Send files through the daemon; the fine GRIB and the records are left in `output`."""
     files = list(files)
     steps = steps_of(files, config)
-    model = open_model(config)
     with Folder(output, config) as folder:
         return rehearse(
             config,
@@ -117,7 +118,7 @@ class Folder:
 
     def __init__(self, folder: Path, config: Config) -> None:
         self._output = config.output
-        self._fine = folder / "fine"
+        self._fine = folder / FINE
         self._fine.mkdir(exist_ok=True)
         self._steps = (folder / "steps.jsonl").open("w", encoding="utf-8")
         self._letters = (folder / "dead_letters.jsonl").open("w", encoding="utf-8")
@@ -133,8 +134,8 @@ class Folder:
         """Write one published record to where it belongs."""
         topic = record.partition.topic
         if topic == self._output.topic:
-            name = (record.key or b"-").decode().replace("/", "_")
-            with (self._fine / f"{name}.grib2").open("ab") as file:
+            name = file_name((record.key or b"-").decode())
+            with (self._fine / name).open("ab") as file:
                 file.write(record.value)
         elif topic == self._output.steps_topic:
             self._steps.write(record.value.decode() + "\n")
@@ -145,11 +146,10 @@ class Folder:
 
 
 def _scores(
-    config: Config, files: list[Path], output: Path, truth: list[Path]
+    config: Config, model: Model, results: Results, truth: Iterable[Path]
 ) -> Mapping[str, Any]:
-    bundle = open_manifest(config.model.bundle)
-    wants = Wants(read_manifest(bundle.grib), config.input.sources, config.limits.grib)
-    scores = score_results(Results(output / "fine", tuple(files)), truth, bundle, wants)
+    wants = Wants(model.manifest, config.input.sources, config.limits.grib)
+    scores = score_results(results, truth, model.bundle, wants)
     return {parameter: score.plain() for parameter, score in scores.items()}
 
 
