@@ -170,10 +170,10 @@ def _wanted(handle: Handle, target: FieldTarget) -> Wanted:
 
 
 def _placed(grid: Grid) -> Wanted:
-    geometry = _geometry(grid).items()
+    placed = geometry(grid).items()
     return (
         ("gridType", "regular_ll"),
-        *((key, value) for key, value in geometry if value is not None),
+        *((key, value) for key, value in placed if value is not None),
     )
 
 
@@ -200,7 +200,7 @@ def _override(handle: Handle, target: FieldTarget, packing: Packing, imprint: Im
     if number != MEMBER_TEMPLATES[number]:
         handle.set("productDefinitionTemplateNumber", MEMBER_TEMPLATES[number])
     handle.set("gridType", "regular_ll")
-    for key, value in _geometry(target.grid).items():
+    for key, value in geometry(target.grid).items():
         if value is None:
             handle.set_missing(key)
         else:
@@ -237,7 +237,7 @@ def _signature(handle: Handle, imprint: Imprint) -> Wanted:
     return tuple(signed.items())
 
 
-def _geometry(grid: Grid) -> dict[str, int | None]:
+def geometry(grid: Grid) -> dict[str, int | None]:
     """Return the keys of a regular grid, north to south, west to east; None is GRIB's missing.
 
     Angles are millionths of a degree, GRIB 2's own grain; longitudes from 0 to 360.
