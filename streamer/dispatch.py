@@ -19,7 +19,7 @@ from streamer.downscale.engine_room import EngineRoom, Result
 from streamer.downscale.products import out_of_range, ranges
 from streamer.downscale.tiles import Layout
 from streamer.downscale.work import Recipe, Work
-from streamer.grib.encode import Draw, FieldTarget, Imprint, Packing, encode, mars_keys, prepare
+from streamer.grib.encode import Draw, FieldTarget, Imprint, Packing, encode_all, mars_keys, prepare
 from streamer.headers import Sender, field_headers
 from streamer.reception import Tenure
 from streamer.records import FieldEntry, FieldNames, Plain, list_field
@@ -176,9 +176,8 @@ class Dispatch:
             target = FieldTarget(key, field.parameter, order.grid, field.factor)
             template = prepare(field.message, target, order.packing, order.imprint)
             made = []
-            for number, values in enumerate(draws):
+            for number, message in enumerate(encode_all(draws, template)):
                 draw = Draw(number, of=order.draws)
-                message = encode(values, template, draw)
                 if len(message) > order.record_limit:
                     raise _Refused(
                         f"{field.parameter} of {key.text}, draw {number}: {len(message)} bytes, "

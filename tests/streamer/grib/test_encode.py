@@ -21,8 +21,12 @@ from streamer.grib.encode import (
     FieldTarget,
     Imprint,
     Packing,
+    _header,
+    _membership,
     _refuse_changed,
+    _renumbered,
     encode,
+    encode_all,
     ensemble_size,
     mars_keys,
     prepare,
@@ -280,6 +284,25 @@ def test_an_ensemble_that_eight_bits_cannot_count_is_refused_with_its_sum() -> N
     assert ensemble_size(51, 5) == 255
     with pytest.raises(EncodeError, match="51 members of 6 draws are 306 forecasts"):
         ensemble_size(51, 6)
+
+
+def test_all_draws_of_a_parameter_are_the_same_bytes_as_each_alone() -> None:
+    template = prepare(message(), target(member=2))
+    draws = np.stack([wavy(), wavy() * 3 - 40, np.zeros_like(wavy()), wavy() / 7])
+
+    together = list(encode_all(draws, template))
+
+    assert together == [encode(one, template, Draw(d, 4)) for d, one in enumerate(draws)]
+
+
+def test_draws_differ_in_nothing_but_their_number_and_values() -> None:
+    template = prepare(message(), target())
+    first, second = encode_all(np.stack([wavy(), wavy()]), template)
+    later = prepare(message(forecastTime=9), target(minutes=540))
+
+    assert _header(second) == _renumbered(_header(first), _membership(template, Draw(1, 2)))
+    assert _header(first) != _header(second)
+    assert _header(encode(wavy(), later, Draw(0, 2))) != _header(first)
 
 
 @pytest.mark.parametrize(("number", "made"), [(0, 1), (1, 1), (8, 11), (11, 11)])
