@@ -1,14 +1,15 @@
 """From a complete step to records ready to be published: the engine, then GRIB, beside the loop."""
 
 import dataclasses
-import json
+import logging
 import math
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 from engines.bundle import Bundle
-from engines.denoiser import EngineSpec
 from engines.errors import DownscaledError
 from engines.sampler import SamplerSettings
 from monitoring.metrics import Metrics
@@ -18,11 +19,13 @@ from streamer.downscale.condition import condition
 from streamer.downscale.engine_room import EngineRoom, Result
 from streamer.downscale.products import out_of_range, ranges
 from streamer.downscale.tiles import Layout
-from streamer.downscale.work import Recipe, Work
+from streamer.downscale.work import Recipe, Work, noise_keys
 from streamer.grib.encode import Draw, FieldTarget, Imprint, Packing, encode_all, mars_keys, prepare
 from streamer.headers import Sender, field_headers
 from streamer.reception import Tenure
 from streamer.records import FieldEntry, FieldNames, Plain, list_field
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Order:
     settings: SamplerSettings
     draws: int
     seed: int
-    noise: str
+    noise: Literal["step", "run"]
     product: str
     topic: str
     group: str
@@ -107,6 +110,7 @@ class Dispatch:
         self._metrics = metrics
         self._wake = wake
         self._begun: dict[tuple[int, StepKey], _Begun] = {}
+        self._submitting = threading.Lock()
         self._ranges = ranges(order.bundle)
 
     @property
@@ -129,7 +133,8 @@ class Dispatch:
     def forget(self, tenure: Tenure) -> None:
         """Give up the steps of a partition that is no longer ours."""
         for key in [key for key, begun in self._begun.items() if begun.tenure is tenure]:
-            del self._begun[key]
+            with self._submitting:
+                del self._begun[key]
             self._room.cancel(key)
 
     def made(self) -> list[Made]:
@@ -145,9 +150,12 @@ class Dispatch:
         order = self._order
         with self._metrics.timed("condition"):
             made = condition(step, order.bundle)
-        draws = tuple(noise_key(order, step.key, draw) for draw in range(order.draws))
+        draws = noise_keys(step.key, order.draws, order.seed, order.noise)
         recipe = Recipe(order.bundle, order.layout, order.settings)
-        self._room.submit(Work(key, recipe, made, draws))
+        with self._submitting:
+            # A step that was forgotten meanwhile must not be computed.
+            if key in self._begun:
+                self._room.submit(Work(key, recipe, made, draws))
 
     def _encode(self, result: Result) -> None:
         begun = self._begun.get(result.key)  # type: ignore[call-overload]
@@ -211,20 +219,6 @@ class Dispatch:
         )
 
 
-def noise_key(order: Order, key: StepKey, draw: int) -> bytes:
-    """Return what a draw's noise is keyed by: seed, run with its member, step, draw.
-
-    With `noise: run` the step is left out, so that a draw keeps its noise along the run.
-    """
-    step = None if order.noise == "run" else key.minutes
-    return json.dumps([order.seed, key.run.text, key.run.again, step, draw]).encode()
-
-
-def engine_text(spec: EngineSpec) -> str:
-    """Name an engine as the step's record does."""
-    return f"{spec.backend} {spec.version} {spec.precision} {spec.device}"
-
-
 def _is_done(begun: _Begun) -> bool:
     conditioning = begun.conditioning
     if conditioning is not None and conditioning.done() and conditioning.exception() is not None:
@@ -232,13 +226,15 @@ def _is_done(begun: _Begun) -> bool:
     return begun.result is not None and all(part.done() for part in begun.parts)
 
 
-def _failure(
-    task: Future[object] | Future[None] | Future[list[tuple[FieldEntry, Outgoing]]],
-) -> str:
-    """Return why a task failed, "" if it did not; a fault of ours is raised, not published."""
+def _failure(task: Future[None] | Future[list[tuple[FieldEntry, Outgoing]]]) -> str:
+    """Return why a task failed, "" if it did not.
+
+    Even a fault of ours fails only the step: a restart would meet it again, and again.
+    """
     error = task.exception()
     if error is None:
         return ""
     if isinstance(error, DownscaledError):
         return str(error)
-    raise error
+    log.error("a fault of ours", exc_info=error)
+    return f"{type(error).__name__}: {error}"

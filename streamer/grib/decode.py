@@ -128,9 +128,9 @@ def _read_field(
         raise _Refused(Reason.UNSUPPORTED_GRID, text) from error
     digest = hashlib.sha256(message).digest()
     factor = match.identity.factor
-    return Field(
-        key, name, grid.words, coarse, fine, message, digest, crossed_fine, crossed, factor
-    )
+    # A turned component needs a partner that was turned too: only such may join one step.
+    words = grid.words if crossed is None else f"{grid.words}, wind relative to it"
+    return Field(key, name, words, coarse, fine, message, digest, crossed_fine, crossed, factor)
 
 
 def _key(handle: Handle, source: str, again: str) -> StepKey:
