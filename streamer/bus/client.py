@@ -242,6 +242,8 @@ def _connection(settings: BusSettings) -> dict[str, Any]:
         "bootstrap_timeout_ms": round(settings.connect_timeout_s * _SECOND_MS),
         "request_timeout_ms": round(settings.request_timeout_s * _SECOND_MS),
         "reconnect_backoff_max_ms": 2000,
+        # How soon new partitions are noticed; the default is five minutes.
+        "metadata_max_age_ms": 30_000,
         **security_options(settings.security),
     }
 
