@@ -140,6 +140,7 @@ def composed(
             now,
         )
         service = Service(config, bus, parts)
+        stack.callback(service.close)
         yield service
 
 

@@ -35,7 +35,7 @@ from streamer.headers import read_identity
 from streamer.intake.assembly import Assembler
 from streamer.intake.events import EndedRun, EndedStep, Ending, ExpiredStep, Outcome, RunEnded
 from streamer.intake.ledger import LedgerFull
-from streamer.outbox import Halted, Outbox, Publication, Published
+from streamer.outbox import Answer, Halted, Outbox, Publication
 from streamer.reception import Reception, Tenure
 from streamer.records import RecordError
 
@@ -130,7 +130,7 @@ class Service:
             did = True
         did |= self._take_answers()
         if time.monotonic() - self._looked_at >= _LOOK_EVERY_S:
-            self._look_after()
+            self.look_after()
         if not did and self._is_busy:
             self._wait()
 
@@ -288,15 +288,22 @@ class Service:
             self._start(Assignment(partition, None), offset)
         else:
             self._bus.start(partition, offset)
+            if self._is_paused or self._is_stopping:
+                self._bus.pause([partition])
+            # Resolved once, as at the first start.
+            self._submit(self._reception.tenures[partition], [])
 
     # Leaving
+
+    def close(self) -> None:
+        """End the thread that publishes; for who leaves without `stop`."""
+        self._outbox.close(1.0)
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
         """Let what is on its way to the bus arrive, within a budget, then forget the rest."""
         deadline = time.monotonic() + 0.2 * self._config.bus.max_poll_interval_s
         while self._outbox.pending and time.monotonic() < deadline:
-            for answer in self._outbox.finished(timeout_s=0.1):
-                self._note(answer)
+            self._note(self._outbox.finished(timeout_s=0.1))
         self.lost(partitions)
 
     def lost(self, partitions: Sequence[Partition]) -> None:
@@ -401,8 +408,7 @@ class Service:
 
     def _take_answers(self) -> bool:
         answers = self._outbox.finished()
-        for answer in answers:
-            self._note(answer)
+        self._note(answers)
         if self._held_back and time.monotonic() >= self._try_again_at:
             waiting, self._held_back = self._held_back, []
             for publication in waiting:
@@ -412,16 +418,23 @@ class Service:
                     self._unsent_bytes -= publication.size_bytes
         return bool(answers)
 
-    def _note(self, answer: Published | Halted) -> None:
-        if isinstance(answer, Published):
+    def _note(self, answers: Sequence[Answer]) -> None:
+        for i, answer in enumerate(answers):
+            if isinstance(answer, Halted):
+                self._hold_back(answers[i:], answer.error)
+                return
             self._failing_since = None
             self._unsent_bytes -= answer.publication.size_bytes
             answer.publication.on_done(answer.seconds)
-            return
-        self._consider(answer.error)
-        self._held_back.append(answer.publication)
-        for later in self._outbox.recall():
-            self._held_back.append(later.publication)
+
+    def _hold_back(self, halted: Sequence[Answer], error: DownscaledError) -> None:
+        """Keep what was not committed, to be tried again in the order it was prepared.
+
+        Each commit contains the ones before it: another order would take commits back.
+        """
+        self._consider(error)
+        left = [*halted, *self._outbox.recall()]
+        self._held_back += [answer.publication for answer in left]
 
     def _consider(self, error: DownscaledError) -> None:
         """Decide whether a failed transaction is tried again; raise when it must not be."""
@@ -443,7 +456,7 @@ class Service:
 
     # Looking after
 
-    def _look_after(self) -> None:
+    def look_after(self) -> None:
         """Expire, flush, pause or resume, and set the gauges."""
         self._looked_at = time.monotonic()
         for tenure in list(self._reception.tenures.values()):
@@ -454,7 +467,7 @@ class Service:
         if not self._is_paused and waiting > limit:
             self._is_paused = True
             self._bus.pause(list(self._reception.tenures))
-        elif self._is_paused and waiting < limit // 2 and not self._is_stopping:
+        elif self._is_paused and waiting <= limit // 2 and not self._is_stopping:
             self._is_paused = False
             self._bus.resume([p for p in self._reception.tenures if p not in self._narrow])
         self._count_engine()

@@ -68,15 +68,21 @@ GLOBE, SMALL = Globe(1, 4), Globe(10, 20)
 
 
 def wind_message(
-    parameter: str, step: int, member: int = 0, *, globe: Globe = SMALL, **keys: float | str
+    parameter: str,
+    step: int,
+    member: int = 0,
+    *,
+    globe: Globe = SMALL,
+    mean: float = 0.0,
+    **keys: float | str,
 ) -> bytes:
     """Encode wind of a forecast's step as one GRIB message; other GRIB keys as wanted.
 
-    The values follow from the arguments, and no two fields are alike.
+    The values follow from the arguments, and no two fields are alike. mean: in m/s.
     """
     rows, columns = globe.shape
-    seed = [step, member, PARAM_IDS.get(parameter, 0), int(keys.get("seed", 0))]
-    values = np.random.default_rng(seed).normal(0, 8, rows * columns)
+    seed = [step, member, PARAM_IDS.get(parameter, 0), int(keys.get("dataTime", 0))]
+    values = np.random.default_rng(seed).normal(mean, 8, rows * columns)
     wanted: Mapping[str, float | str] = {
         "Ni": columns,
         "Nj": rows,
@@ -92,7 +98,7 @@ def wind_message(
         "shortName": parameter,
         "step": step,
         **({"perturbationNumber": member} if member else {}),
-        **{name: value for name, value in keys.items() if name != "seed"},
+        **keys,
     }
     with codes.sample("regular_ll_sfc_grib2") as handle:
         for name, value in wanted.items():
