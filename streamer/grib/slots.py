@@ -145,7 +145,8 @@ class Slot:
             self.process.kill()
         self.process.join()
         code = self.process.exitcode or 0
-        self.process.close()
+        with contextlib.suppress(ValueError):  # who else waits for children took its status
+            self.process.close()
         self._input.close()
         self._output.close()
         if code >= 0:
