@@ -24,6 +24,7 @@ from scipy.sparse import csr_array
 from engines.errors import DownscaledError, UsageError
 from streamer.domain import Array, Grid
 from streamer.grib.manifest import Coarse, lattice
+from streamer.grib.operators import written_down
 
 _CACHE = "MIR_CACHE_PATH"
 #: MIR's words for a field that does not reach to the grid
@@ -55,8 +56,7 @@ def to_coarse(values: NDArray[np.floating[Any]], grid: Grid, coarse: Coarse) -> 
     turned = _on_grid(values, grid, coarse.grid)
     if turned is not None:
         return turned
-    source = np.ascontiguousarray(values, dtype=np.float64).ravel()
-    return _coarsen(mir.ArrayInput(source, _spec(grid)), coarse)
+    return _to(values, grid, coarse.grid, coarse.interpolation)
 
 
 def message_to_coarse(message: bytes, coarse: Coarse, via: Grid | None = None) -> Array:
@@ -65,65 +65,36 @@ def message_to_coarse(message: bytes, coarse: Coarse, via: Grid | None = None) -
     via: a regular grid to interpolate to first, linearly, where MIR cannot average boxes.
     """
     if via is None:
-        return _coarsen(mir.GribMemoryInput(message), coarse)
+        values = _run(mir.GribMemoryInput(message), coarse.grid, coarse.interpolation)
+        return values.astype(np.float32)
     return to_coarse(_run(mir.GribMemoryInput(message), via, "linear"), via, coarse)
 
 
 def to_fine(values: Array, coarse: Coarse, fine: Grid, interpolation: str) -> Array:
     """Interpolate a coarse field, (h, w), to the fine grid, (H, W) float32."""
-    source = np.ascontiguousarray(values, dtype=np.float64)
-    operator = fine_operator(coarse.grid, fine, interpolation)
-    if operator is None:
-        return _interpolate(source, coarse.grid, fine, interpolation).astype(np.float32)
-    return np.asarray((operator @ source.ravel()).reshape(fine.shape), dtype=np.float32)
+    return _to(values, coarse.grid, fine, interpolation)
 
 
-@lru_cache(maxsize=4)
-def fine_operator(coarse: Grid, fine: Grid, interpolation: str) -> csr_array | None:
-    """Write MIR's interpolation down as a matrix, (H * W, h * w), or None where that fails.
-
-    MIR makes its cubic stencils anew for every field, 9 ms for 1 degree; the matrix takes 1 ms.
-    On a periodic grid whose columns are a whole number of times finer, what one coarse point
-    gives is the same for its whole row but for a shift, so one point a row tells all. The matrix
-    must then repeat MIR on a field of noise to 1e-9, else MIR itself goes on being asked.
-    """
-    ratio = coarse.spacing_lon / fine.spacing_lon
-    whole = abs(ratio - round(ratio)) < 1e-9 and coarse.columns * round(ratio) == fine.columns
-    if not (whole and coarse.is_periodic and fine.is_periodic):
-        return None
-    operator = _by_rows(coarse, fine, interpolation, round(ratio))
-    noise = np.random.default_rng(0).standard_normal(coarse.shape)
-    expected = _interpolate(noise, coarse, fine, interpolation)
-    found = (operator @ noise.ravel()).reshape(fine.shape)
-    return operator if np.abs(found - expected).max() < 1e-9 else None
+@lru_cache(maxsize=8)
+def operator(source: Grid, target: Grid, interpolation: str) -> csr_array | None:
+    """Write MIR's operator between two grids down as a matrix, None where MIR must be asked."""
+    return written_down(
+        lambda values: _interpolate(values, source, target, interpolation), source, target
+    )
 
 
-def _by_rows(coarse: Grid, fine: Grid, interpolation: str, ratio: int) -> csr_array:
-    """Ask MIR for the response to one point of each coarse row, and shift it along the row."""
-    places = []
-    turns = np.arange(coarse.columns)
-    for row in range(coarse.rows):
-        impulse = np.zeros(coarse.shape)
-        impulse[row, 0] = 1.0
-        response = _interpolate(impulse, coarse, fine, interpolation)
-        at_row, at_column = np.nonzero(response)
-        columns = (at_column[:, None] + ratio * turns) % fine.columns
-        places.append(
-            (
-                np.broadcast_to(response[at_row, at_column][:, None], columns.shape).ravel(),
-                (at_row[:, None] * fine.columns + columns).ravel(),
-                np.broadcast_to(row * coarse.columns + turns, columns.shape).ravel(),
-            )
-        )
-    weights, into, out_of = (np.concatenate(part) for part in zip(*places, strict=True))
-    size = (fine.rows * fine.columns, coarse.rows * coarse.columns)
-    return csr_array((weights, (into, out_of)), shape=size)
+def _to(values: NDArray[np.floating[Any]], source: Grid, target: Grid, interpolation: str) -> Array:
+    field = np.ascontiguousarray(values, dtype=np.float64)
+    matrix = operator(source, target, interpolation)
+    if matrix is None:
+        return _interpolate(field, source, target, interpolation).astype(np.float32)
+    return np.asarray((matrix @ field.ravel()).reshape(target.shape), dtype=np.float32)
 
 
 def _interpolate(
-    values: NDArray[np.float64], coarse: Grid, fine: Grid, interpolation: str
+    values: NDArray[np.float64], source: Grid, target: Grid, interpolation: str
 ) -> NDArray[np.float64]:
-    return _run(mir.ArrayInput(values.ravel(), _spec(coarse)), fine, interpolation)
+    return _run(mir.ArrayInput(values.ravel(), _spec(source)), target, interpolation)
 
 
 def use_cache(folder: Path) -> None:
@@ -146,10 +117,6 @@ def default_cache(environment: Mapping[str, str]) -> Path:
     """Return where MIR's weights lie unless told otherwise: below the user's cache folder."""
     base = environment.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "downscaled" / "mir"
-
-
-def _coarsen(source: Any, coarse: Coarse) -> Array:
-    return _run(source, coarse.grid, coarse.interpolation).astype(np.float32)
 
 
 def _run(source: Any, grid: Grid, interpolation: str) -> NDArray[np.float64]:
