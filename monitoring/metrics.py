@@ -99,6 +99,12 @@ class Metrics:
         self.build.info(dict(build))
         self.engine.info(dict(engine))
 
+    def records_by_outcome(self) -> dict[str, int]:
+        """Return `records_total` by outcome, without those that never came about."""
+        (found,) = self.records.collect()
+        totals = (sample for sample in found.samples if sample.name.endswith("_total"))
+        return {total.labels["outcome"]: int(total.value) for total in totals if total.value}
+
     def forget_partition(self, partition: int) -> None:
         """Take back the gauges of a partition that is somebody else's now."""
         for gauge in (self.frontier_age, self.lag):

@@ -38,11 +38,13 @@ Progress = Callable[[int], None]
 class Rehearsed:
     """What came of an input. seconds: wall time from the first record to the last commit.
 
+    records: messages that were read, by what became of them, as `records_total` names it.
     engine_seconds: inside the network. engine_seconds_alone: what as many calls take when
     nothing else runs, measured in the same process.
     """
 
     steps: Counter[str] = field(default_factory=Counter)
+    records: Counter[str] = field(default_factory=Counter)
     dead_letters: Counter[str] = field(default_factory=Counter)
     fields: int = 0
     seconds: float = 0.0
@@ -90,11 +92,12 @@ def rehearse(
     topics = (config.input.topic, output.topic, output.steps_topic, output.dead_letter_topic)
     broker = MemoryBroker(dict.fromkeys(topics, 1))
     outcome = Rehearsed()
+    meters = open_meters(config, model)
     with composed(
         config,
         model,
         lambda revoked, lost: MemoryBus(broker, [config.input.topic], revoked=revoked, lost=lost),
-        open_meters(config, model),
+        meters,
         expected=lambda run: _both(expected(run), config.input.steps.of(run.reference_time)),
     ) as service:
         reader = _Reader(config, broker, subscriber, outcome, progress)
@@ -105,6 +108,7 @@ def rehearse(
         outcome.seconds = time.monotonic() - started
         reader.take()
         outcome.calls, outcome.engine_seconds = service.engine_work
+    outcome.records = Counter(meters.metrics.records_by_outcome())
     outcome.engine_seconds_alone = outcome.calls * seconds_alone(model.denoiser, model.bundle)
     return outcome
 

@@ -46,7 +46,7 @@ def score_results(
     a truth.
     """
     choices = choices_of(wants.manifest)
-    known = read_truth(truth, choices)
+    known = read_known(truth, wants.manifest)
     scorers: dict[str, Scorer] = {}
     unknown = []
     for step in complete_steps(results.inputs, wants):
@@ -63,6 +63,13 @@ def score_results(
             f"that is known for {known.span}"
         )
     return {name: scorers[name].score() for name in bundle.channels if name in scorers}
+
+
+def read_known(truth: Iterable[Path], manifest: GribManifest) -> Truth:
+    """Look through files of truth; UsageError if they hold nothing, or begin on another grid."""
+    known = read_truth(truth, choices_of(manifest))
+    next(iter(known.found.values())).values(manifest.grid)
+    return known
 
 
 def complete_steps(inputs: Iterable[Path], wants: Wants) -> Iterator[Step]:

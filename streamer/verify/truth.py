@@ -5,14 +5,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from engines.errors import UsageError
 from streamer.domain import Grid
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Array64 = NDArray[np.float64]
 
@@ -110,7 +112,10 @@ def find(path: Path, choices: Iterable[Choice]) -> Iterator[Found]:
                 yield Found(choice.parameter, time + step, step, path, moment, choice.factor)
 
 
-def _open(path: Path, choice: Choice) -> xr.Dataset:
+def _open(path: Path, choice: Choice) -> "xr.Dataset":
+    # Takes seconds to import, and only who reads results needs it.
+    import xarray as xr  # noqa: PLC0415
+
     # No index file: the data may lie where nothing can be written.
     options = {"indexpath": "", "filter_by_keys": dict(choice.keys), "errors": "raise"}
     try:
@@ -122,7 +127,7 @@ def _open(path: Path, choice: Choice) -> xr.Dataset:
         raise UsageError(f"{path}: cfgrib cannot read {choice.parameter}: {said}") from error
 
 
-def _moments(cube: xr.DataArray) -> Iterator[xr.DataArray]:
+def _moments(cube: "xr.DataArray") -> "Iterator[xr.DataArray]":
     """Cut a cube into single times and steps; moments that a ragged file lacks are left out."""
     for name in ("time", "step"):
         if name not in cube.dims:
@@ -135,7 +140,7 @@ def _moments(cube: xr.DataArray) -> Iterator[xr.DataArray]:
                 yield moment
 
 
-def _refuse_other_grid(cube: xr.DataArray, grid: Grid, path: Path) -> None:
+def _refuse_other_grid(cube: "xr.DataArray", grid: Grid, path: Path) -> None:
     """Raise UsageError unless the cube has just the grid's points, in whatever order."""
     latitude, longitude = (np.atleast_1d(cube.coords[c].values) for c in ("latitude", "longitude"))
     with contextlib.suppress(ValueError):
