@@ -175,11 +175,12 @@ class Block(nn.Module):
 
     def _attended(self, h: Tensor) -> Tensor:
         batch, channels, height, width = h.shape
-        # q, k and v are the fastest index of the channel axis; SongUNet has one head.
-        qkv = self.qkv(self.norm2(h)).reshape(batch, channels, 3, height * width)
-        q, k, v = qkv.permute(2, 0, 3, 1).unbind(0)
+        # q, k and v are the fastest index of the channel axis. SongUNet has one head, whose axis
+        # stands here because the exporter knows attention with four axes only.
+        qkv = self.qkv(self.norm2(h)).reshape(batch, 1, channels, 3, height * width)
+        q, k, v = qkv.permute(3, 0, 1, 4, 2).unbind(0)
         a = functional.scaled_dot_product_attention(q, k, v)
-        a = a.permute(0, 2, 1).reshape(batch, channels, height, width)
+        a = a.transpose(2, 3).reshape(batch, channels, height, width)
         attended: Tensor = (self.proj(a) + h) * HALF_POWER
         return attended
 

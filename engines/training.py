@@ -170,6 +170,7 @@ def fit(
     UsageError naming the difference; steps, precision and workers may change on the way. The same
     seed and workers give the same weights on the same kind of machine.
     """
+    _refuse_what_does_not_fit(pairs, network_settings, settings)
     # One thread a part: threads that share one operation wait for each other at every operation,
     # which costs a neighbour's whole time slice wherever the cores are shared.
     torch.set_num_threads(1)
@@ -206,6 +207,23 @@ def fit(
             state.save(checkpoint, state.seconds + saved - started)
     network.load_state_dict(average)
     return network.eval(), state.history
+
+
+def _refuse_what_does_not_fit(
+    pairs: Pairs, network_settings: NetworkSettings, settings: TrainingSettings
+) -> None:
+    rows, columns = pairs.residual.shape[2:]
+    height, width = settings.tile
+    divisor = 2 ** (len(network_settings.multipliers) - 1)
+    if height > rows or width > columns or height % divisor or width % divisor:
+        raise UsageError(
+            f"training tiles are {height}x{width}, want sides divisible by {divisor} "
+            f"that fit the grid of {rows}x{columns}"
+        )
+    if settings.batch % settings.workers:
+        raise UsageError(
+            f"{settings.workers} workers cannot share batches of {settings.batch} tiles equally"
+        )
 
 
 def rate(step: int, settings: TrainingSettings) -> float:

@@ -113,13 +113,20 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
     add("--multipliers", type=int, nargs="+", default=[1, 2, 2], help="of width, one a level")
     add("--blocks", type=int, default=2, help="blocks a level")
     add("--steps", type=int, default=2000, help="training steps of 8 tiles")
+    add(
+        "--training-tile",
+        type=int,
+        nargs=2,
+        default=[64, 72],
+        help="rows, columns of a step's tiles",
+    )
     add("--precision", choices=("f32", "bf16"), default="f32", help="bf16 where it is faster")
     add("--seed", type=int, default=1)
     add("--workers", type=int, choices=(1, 2, 4, 8), default=2, help="threads; share each batch")
     add("--checkpoint", type=Path, help="where to continue from (default: OUTPUT.checkpoint)")
     add("--sampler-steps", type=int, default=6, help="levels of the recommended sampler")
-    add("--sigma-min", type=float, default=0.05, help="its lowest level")
+    add("--sigma-min", type=float, default=0.15, help="its lowest level")
     add("--sigma-max", type=float, default=10.0, help="its highest level")
-    add("--rho", type=float, default=5.0, help="its crowding towards the lowest level")
+    add("--rho", type=float, default=4.0, help="its crowding towards the lowest level")
     add("--draws", type=int, default=4, help="draws a state for the scores, at least 2")
     add("--progress", action="store_true", help="show progress in a pipe too")

@@ -34,7 +34,7 @@ def _does(model: Model) -> str:
         "## What it does\n"
         f"- Parameters: {names}.\n"
         f"- From {coarse['grid'][0]:g} degrees (MIR `{coarse['interpolation']}`) "
-        f"to {spacing:g} {'degree' if spacing == 1 else 'degrees'}, {rows} rows of {columns} columns.\n"
+        f"to {spacing:g} degree{'s' if spacing != 1 else ''}, {rows} rows of {columns} columns.\n"
         f"- It adds to the coarse field, interpolated by MIR `{grib['interpolation']}`, "
         "a residual drawn by a diffusion model; several draws make an ensemble.\n"
         f"- Constants it knows: {', '.join(model['constants'])}. No date, no hour.\n"

@@ -70,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     network_settings = _network_settings(arguments, material)
     settings = TrainingSettings(
         steps=arguments.steps,
+        tile=tuple(arguments.training_tile),
         precision=arguments.precision,
         workers=arguments.workers,
         seed=arguments.seed,

@@ -1,0 +1,109 @@
+"""Twins, statistics and constants are what the daemon makes and what the sphere says."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines.errors import UsageError
+from streamer.domain import Grid
+from streamer.grib.manifest import Coarse, lattice
+from streamer.grib.regrid import to_coarse, to_fine
+from streamer.training_set import (
+    area_weights,
+    interpolated_twin,
+    normalisation,
+    normalise,
+    position,
+    surface,
+)
+
+GLOBE = Grid(90.0, 0.0, 1.0, 1.0, 181, 360)
+COARSE = Coarse(lattice(4.0, 4.0, None), "grid-box-average")
+BICUBIC = "structured-bicubic"
+
+
+def test_rows_share_the_sphere() -> None:
+    weights = area_weights(GLOBE)
+
+    assert weights.sum() == pytest.approx(1.0)
+    # The zone from 30.5 N to 90 N has (1 - sin 30.5) / 2 of the sphere.
+    assert weights[:60].sum() == pytest.approx((1 - np.sin(np.deg2rad(30.5))) / 2)
+    assert np.allclose(weights, weights[::-1])
+
+
+def test_a_constant_field_is_its_own_twin() -> None:
+    fine = np.full((1, 1, 181, 360), 7.5, dtype=np.float32)
+
+    assert np.allclose(interpolated_twin(fine, GLOBE, COARSE, BICUBIC), 7.5, atol=1e-5)
+
+
+def test_the_twin_is_what_the_daemon_makes_of_each_field() -> None:
+    fine = np.random.default_rng(0).standard_normal((2, 1, 181, 360), dtype=np.float32)
+
+    twin = interpolated_twin(fine, GLOBE, COARSE, BICUBIC)
+
+    for state in range(2):
+        small = to_coarse(fine[state, 0], GLOBE, COARSE)
+        assert np.array_equal(twin[state, 0], to_fine(small, COARSE, GLOBE, BICUBIC))
+
+
+def test_normalised_fields_have_mean_0_and_deviation_1_by_area() -> None:
+    rng = np.random.default_rng(1)
+    twin = 3.0 + 5.0 * rng.standard_normal((2, 2, 181, 360), dtype=np.float32)
+    fine = twin + 1.5 * rng.standard_normal(twin.shape, dtype=np.float32)
+    weights = area_weights(GLOBE)
+
+    statistics = normalisation(fine, twin, GLOBE)
+    residual, condition = normalise(fine, twin, statistics)
+
+    for values in (residual, condition):
+        mean = (values.astype(float).mean(axis=-1) @ weights).mean(axis=0)
+        square = ((values.astype(float) ** 2).mean(axis=-1) @ weights).mean(axis=0)
+        assert mean == pytest.approx([0.0, 0.0], abs=1e-5)
+        assert square == pytest.approx([1.0, 1.0], rel=1e-4)
+    assert residual.dtype == condition.dtype == np.float32
+
+
+def test_the_residual_brings_the_fine_field_back() -> None:
+    rng = np.random.default_rng(2)
+    twin = rng.standard_normal((1, 1, 181, 360), dtype=np.float32)
+    fine = twin + rng.standard_normal(twin.shape, dtype=np.float32)
+
+    (one,) = normalisation(fine, twin, GLOBE)
+    residual, condition = normalise(fine, twin, (one,))
+
+    back = (condition + residual * one.residual_std) * one.fine_std + one.fine_mean
+    assert np.allclose(back, fine, atol=1e-5)
+
+
+def test_position_has_no_jump_at_the_date_line() -> None:
+    fields = position(GLOBE)
+
+    for name, values in fields.items():
+        turned = np.concatenate([values, values[:, :1]], axis=1)
+        assert np.abs(np.diff(turned, axis=1)).max() < 0.018, name
+        assert values.shape == GLOBE.shape
+    assert fields["sin_latitude"][0, 0] == 1.0
+    assert len(np.unique(np.stack(list(fields.values())).reshape(3, -1), axis=1).T) == 181 * 360
+
+
+def test_the_surface_of_the_earth_is_where_it_should_be(shared_data: Path) -> None:
+    fields = surface(shared_data / "constants" / "era5-z-lsm-0p25.nc", GLOBE)
+
+    z, lsm = fields["z"], fields["lsm"]
+    weights = area_weights(GLOBE)
+    assert z.shape == lsm.shape == GLOBE.shape
+    assert (z.astype(float).mean(axis=1) @ weights) == pytest.approx(0.0, abs=1e-5)
+    # Tibet is the highest wide land; the share of land is 0.29.
+    assert z[90 - 33, 88] > 6.0
+    assert lsm[90 - 33, 88] == pytest.approx(1.0, abs=0.1)
+    assert lsm[90, 220] == 0.0
+    assert 0.28 < lsm.mean(axis=1) @ weights < 0.36
+
+
+def test_a_file_that_is_no_surface_is_named(tmp_path: Path) -> None:
+    (tmp_path / "z.nc").write_text("not NetCDF")
+
+    with pytest.raises(UsageError, match=r"z\.nc cannot be read as NetCDF 3"):
+        surface(tmp_path / "z.nc", GLOBE)
