@@ -15,7 +15,6 @@ from streamer.bus.record import (
     Membership,
     Outgoing,
     Partition,
-    Replaced,
     Uncertain,
 )
 from streamer.bus.settings import BusSettings
@@ -47,8 +46,6 @@ class Publisher:
                     lambda: self._transact(records, commits, membership.token, attempt),
                     self._settings.transaction_timeout_s,
                 )
-        except Replaced:
-            raise
         except BusError as error:
             if not attempt.give_up() and not isinstance(error, Fenced):
                 raise Uncertain(

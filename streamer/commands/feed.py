@@ -19,6 +19,8 @@ from streamer.watching import Arrivals, Look, look_at
 _LOOK_S = 1.0
 #: How long a file that ends inside a message may still be growing.
 _GROWING_S = 60.0
+#: How many files without GRIB are named; the others are only counted.
+_NAMED_SKIPS = 20
 
 
 @dataclass(slots=True)
@@ -140,8 +142,9 @@ class _Feeder:
             raise BusError(f"{content.path}: {error}") from error
         self.tally.note(content)
         if not content.is_grib:
-            console.say(f"{content.path}: skipped, {content.broken[0]}")
             self.is_faulty |= content.path in self._named
+            if self.tally.skipped <= _NAMED_SKIPS:
+                console.say(f"{content.path}: skipped, {content.broken[0]}")
         else:
             for why in content.broken:
                 console.say(f"{content.path}: {why}")
