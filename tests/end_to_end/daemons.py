@@ -4,6 +4,7 @@ A daemon here is the whole composition with real decoding processes; only the br
 one. It may be abandoned at any turn, as `kill -9` does; a new one knows only what was committed.
 """
 
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -93,8 +94,12 @@ class House:
 class MortalBus(MemoryBus):
     """A bus whose process can die: from then on nothing of it reaches the broker."""
 
-    is_dead = False
-    fences = 0  #: how many of the next transactions are refused
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.is_dead = False
+        self.fences = 0  #: how many of the next transactions are refused
+        self.is_open = threading.Event()  #: closed, it makes transactions wait
+        self.is_open.set()
 
     def publish(
         self,
@@ -102,6 +107,7 @@ class MortalBus(MemoryBus):
         commits: Mapping[Partition, Commit],
         membership: Membership,
     ) -> None:
+        self.is_open.wait()
         if self.is_dead:
             raise BusError("this process is dead")
         if self.fences:
@@ -161,6 +167,7 @@ class World:
                 yield service
             finally:
                 bus.is_dead = True
+                bus.is_open.set()
 
     def feed(
         self,

@@ -391,17 +391,20 @@ def test_a_daemon_may_die_at_any_turn(world: World, orderly: dict[str, bytes], s
 def test_refused_transactions_are_tried_again_in_their_order(
     world: World, orderly: dict[str, bytes]
 ) -> None:
-    chance = random.Random(3)
     commits = [0]
     with world.daemon() as service:
-        world.feed(forecast())
-        drain_until = 0
-        while drain_until < 3:
-            world.buses[-1].fences += chance.random() < 0.05
-            service.turn()
-            found = world.broker.committed("wind", Partition("in", 0))
-            commits.append(found.next_offset if found else 0)
-            drain_until += service.is_drained
+        bus = world.buses[-1]
+        for lot in range(0, 24, 8):
+            world.feed(forecast()[lot : lot + 8])
+            bus.is_open.clear()
+            while service._outbox.pending < 3:
+                service.turn()
+            bus.fences = 1
+            bus.is_open.set()
+            while not service.is_drained:
+                service.turn()
+                found = world.broker.committed("wind", Partition("in", 0))
+                commits.append(found.next_offset if found else 0)
         service.stop(10)
 
     assert commits == sorted(commits)
