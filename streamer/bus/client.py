@@ -4,9 +4,9 @@ kafka-python 3 has transactions, consumer groups with static members and TLS wit
 What its use rests on, and its documentation does not say, stands beside the lines that need it.
 """
 
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any
 
 import kafka
@@ -14,17 +14,16 @@ import kafka.errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 
-from engines.errors import UsageError
 from streamer.bus.complaints import Complaints
 from streamer.bus.record import BusError, Commit, Fenced, Partition, Replaced
-from streamer.bus.settings import BusSettings, Security
+from streamer.bus.security import security_options
+from streamer.bus.settings import BusSettings
 
 #: Larger than any record that a broker takes; the topic's own limit is what we check.
 _REQUEST_BYTES = 256 * 2**20
 #: A transaction's fields to one partition leave in one request; a broker's usual limit is 1 MiB.
 _BATCH_BYTES = 1_000_000
 _RETRY_MS = 10
-_complaints = Complaints()
 _SECOND_MS = 1000
 
 KafkaError = kafka_errors.KafkaError
@@ -206,9 +205,14 @@ def translated(settings: BusSettings) -> Iterator[None]:
         raise BusError(_in_words(error, settings)) from error
 
 
+@cache
+def _complaints() -> Complaints:
+    return Complaints()
+
+
 def _in_words(error: Exception, settings: BusSettings) -> str:
     text = f"{type(error).__name__}: {error}".strip(": ")
-    cause = _complaints.cause
+    cause = _complaints().cause
     if isinstance(error, kafka_errors.KafkaTimeoutError) and "Authentication" in cause:
         return f"the broker at {settings.address} does not let us in: {cause}"
     if isinstance(error, kafka_errors.KafkaTimeoutError) and "disconnected" in cause:
@@ -234,8 +238,8 @@ def _configs(admin: Any, wanted: list[Any], kind: str) -> dict[str, dict[str, st
 
 
 def _connection(settings: BusSettings) -> dict[str, Any]:
-    _complaints.listen("kafka")
-    _complaints.cause = ""
+    _complaints().listen("kafka")
+    _complaints().cause = ""
     return {
         "bootstrap_servers": list(settings.bootstrap_servers),
         "client_id": f"downscaled-{settings.instance}",
@@ -246,30 +250,3 @@ def _connection(settings: BusSettings) -> dict[str, Any]:
         "metadata_max_age_ms": 30_000,
         **security_options(settings.security),
     }
-
-
-def security_options(security: Security) -> dict[str, Any]:
-    """Say to the client what the config says about TLS and SASL; reads the passwords now."""
-    options: dict[str, Any] = {"security_protocol": security.protocol}
-    if security.uses_tls:
-        options["ssl_context"] = _tls(security)
-        options["ssl_check_hostname"] = security.check_hostname
-    if security.uses_sasl:
-        options["sasl_mechanism"] = security.mechanism
-        options["sasl_plain_username"] = security.username
-        options["sasl_plain_password"] = security.password()
-    return options
-
-
-def _tls(security: Security) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=security.cafile)
-        context.check_hostname = security.check_hostname
-        if security.certfile:
-            context.load_cert_chain(
-                security.certfile, security.keyfile, password=security.key_password()
-            )
-    except (OSError, ssl.SSLError) as error:
-        files = ", ".join(f for f in (security.cafile, security.certfile, security.keyfile) if f)
-        raise UsageError(f"bus.security: {files} cannot be used for TLS: {error}") from error
-    return context
