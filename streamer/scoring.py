@@ -37,16 +37,15 @@ def file_name(key: str) -> str:
 
 
 def score_results(
-    results: Results, truth: Iterable[Path], bundle: Bundle, wants: Wants
+    results: Results, known: Truth, bundle: Bundle, wants: Wants
 ) -> Mapping[str, Score]:
     """Return the scores by parameter, over all steps whose truth is known.
 
-    The baseline is the input interpolated as the bundle does it. truth: fine GRIB, matched by
+    The baseline is the input interpolated as the bundle does it. known: the truth, matched by
     parameter and valid time. Raises UsageError for truth on another grid, and where no step has
     a truth.
     """
     choices = choices_of(wants.manifest)
-    known = read_known(truth, wants.manifest)
     scorers: dict[str, Scorer] = {}
     unknown = []
     for step in complete_steps(results.inputs, wants):

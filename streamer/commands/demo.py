@@ -88,8 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
 def demonstrate(demo: Demo, model: Model) -> Report:
     """Make or coarsen the weather, send it through the daemon, score it and draw it."""
     wants = Wants(model.manifest, _config(demo, (0,)).input.sources)
-    if demo.files:
-        read_known(demo.files, model.manifest)
+    known = read_known(demo.files, model.manifest) if demo.files else None
     renew_folder(demo.output)
     messages = list(_coarse_messages(demo, model, wants))
     coarse = _write_coarse(messages, demo.output / COARSE)
@@ -101,9 +100,9 @@ def demonstrate(demo: Demo, model: Model) -> Report:
         demo.seed,
     )
     outcome, heard = _rehearse(demo, config, model, results.inputs, journey)
-    scores = score_results(results, demo.files, model.bundle, wants) if demo.files else {}
+    scores = score_results(results, known, model.bundle, wants) if known else {}
     console.say("drawing the pictures")
-    pictures = save_pictures(results, demo.files, model, wants, demo.output / PICTURES)
+    pictures = save_pictures(results, known, model, wants, demo.output / PICTURES)
     return Report(demo.output, demo.is_synthetic, heard, outcome, scores, tuple(pictures))
 
 

@@ -1,7 +1,7 @@
 """What the demo tells in the end: a table, one JSON object, and a picture of every step."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from streamer.downscale.condition import coarse, interpolated
 from streamer.grib.wants import Wants
 from streamer.headers import STEP_TYPE
 from streamer.rehearsal import Rehearsed
-from streamer.scoring import Results, complete_steps, read_draws, read_known, valid_time
+from streamer.scoring import Results, complete_steps, read_draws, valid_time
 from streamer.verify.pictures import StepPicture, save_step
 from streamer.verify.scores import Score
+from streamer.verify.truth import Truth
 
 Values = NDArray[np.floating[Any]]
 
@@ -103,11 +104,12 @@ class Report:
 
 
 def save_pictures(
-    results: Results, truth: Iterable[Path], model: Model, wants: Wants, folder: Path
+    results: Results, known: Truth | None, model: Model, wants: Wants, folder: Path
 ) -> Iterator[Path]:
-    """Draw every step that came out, in the order of the input; yields the files."""
-    files = tuple(truth)
-    known = read_known(files, model.manifest) if files else None
+    """Draw every step that came out, in the order of the input; yields the files.
+
+    known: the truth of real weather; None where the weather is synthetic.
+    """
     for step in complete_steps(results.inputs, wants):
         path = results.path(step.key)
         if not path.exists():
@@ -136,8 +138,7 @@ def _picture(
     quantity, units = _quantity(model)
     what = "Synthetic " + quantity if is_synthetic else quantity[0].upper() + quantity[1:]
     lead = f"+{step.key.hours:g} h" if step.key.minutes else "analysis time"
-    source = load().attribution if is_synthetic else model.bundle.attribution
-    note = "Weather generator fitted to: " if is_synthetic else "Data: "
+    made = f"Weather generator fitted to {load().attribution}. " if is_synthetic else ""
     return StepPicture(
         title=f"{what}, {time:%Y-%m-%d %H:%M} UTC ({lead})",
         quantity=quantity,
@@ -150,7 +151,7 @@ def _picture(
         truth=_shown(true, model)[0] if len(true) == len(names) else None,
         land=_land(model),
         warning=WARNING if is_synthetic else "",
-        footer=f"{note}{source}. Model: {model.bundle.name}.",
+        footer=f"{made}Model: {model.bundle.name}; {model.bundle.attribution}",
     )
 
 

@@ -17,7 +17,8 @@ from streamer.grib.frame import split
 from streamer.grib.identity import identify
 from streamer.grib.wants import Wants
 from streamer.rehearsal import Rehearsed, rehearse
-from streamer.scoring import Results, file_name, score_results
+from streamer.scoring import Results, file_name, read_known, score_results
+from streamer.verify.truth import Truth
 
 #: Where the fine GRIB lies below the output folder.
 FINE = "fine"
@@ -42,9 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
     output = new_folder(arguments.output)
     truth = find_files(arguments.truth) if arguments.truth else []
     model = open_model(config)
+    known = read_known(truth, model.manifest) if truth else None
     plain = replay(config, model, files, output).plain()
-    if truth:
-        plain["scores"] = _scores(config, model, Results(output / FINE, tuple(files)), truth)
+    if known:
+        plain["scores"] = _scores(config, model, Results(output / FINE, tuple(files)), known)
     console.result(plain if arguments.json else _table(plain), as_json=arguments.json)
     return 1 if plain["failed"] else 0
 
@@ -145,11 +147,9 @@ class Folder:
             self._letters.write(json.dumps({"key": key, **told}) + "\n")
 
 
-def _scores(
-    config: Config, model: Model, results: Results, truth: Iterable[Path]
-) -> Mapping[str, Any]:
+def _scores(config: Config, model: Model, results: Results, known: Truth) -> Mapping[str, Any]:
     wants = Wants(model.manifest, config.input.sources, config.limits.grib)
-    scores = score_results(results, truth, model.bundle, wants)
+    scores = score_results(results, known, model.bundle, wants)
     return {parameter: score.plain() for parameter, score in scores.items()}
 
 

@@ -64,7 +64,7 @@ def save_step(picture: StepPicture, path: Path) -> None:
             continue
         is_spread = name.startswith("Spread")
         colours = _SPREAD_MAP if is_spread else _VALUES_MAP
-        highest = _top([values]) if is_spread else top
+        highest = _top([values], 0.99) if is_spread else top
         image = _draw_map(axis, values, grid, colours, highest)
         axis.set_title(name, fontsize=11, loc="left")
         _draw_coasts(axis, picture)
@@ -149,9 +149,9 @@ def _centred(values: Values, grid: Grid) -> tuple[Values, tuple[float, float, fl
     return values, (west - half_lon, east + half_lon, south - half_lat, grid.north + half_lat)
 
 
-def _top(fields: list[Values]) -> float:
-    """Return where colours end: a round number that one point of a thousand exceeds."""
-    highest = max(float(np.quantile(values, 0.999)) for values in fields)
+def _top(fields: list[Values], share: float = 0.999) -> float:
+    """Return where colours end: a round number that all but a small share of points keep below."""
+    highest = max(float(np.quantile(values, share)) for values in fields)
     step = 5.0 if highest > 10 else 1.0 if highest > 2 else 0.2
     return max(step, float(np.ceil(highest / step) * step))
 

@@ -1,11 +1,12 @@
 """Reads GRIB as any user would, with cfgrib and xarray: results, and the truth they are held to."""
 
 import contextlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,16 @@ if TYPE_CHECKING:
 
 Array64 = NDArray[np.float64]
 
+log = logging.getLogger(__name__)
+
 #: How far, in degrees, a point of the truth may lie from the bundle's: GRIB 1 rounds to 0.001.
 _NEAR_DEG = 2e-3
+
+
+class NotGrib(UsageError):
+    """A file without any GRIB message."""
+
+    reason: ClassVar[str] = "not_grib"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +92,18 @@ class Truth:
 def read_truth(paths: Iterable[Path], choices: Iterable[Choice]) -> Truth:
     """Look through files for the truth; of two that are valid at once the shorter lead time wins.
 
+    Files that are no GRIB are passed by with a warning, as folders of GRIB often hold some.
     Raises UsageError where no file holds any wanted parameter.
     """
     truth, wanted = Truth(), tuple(choices)
     files = list(paths)
     for path in files:
-        for one in find(path, wanted):
+        try:
+            found = list(find(path, wanted))
+        except NotGrib as error:
+            log.warning("passed by: %s", error)
+            continue
+        for one in found:
             known = truth.found.setdefault((one.parameter, one.valid_time), one)
             if one.step < known.step:
                 truth.found[one.parameter, one.valid_time] = one
@@ -101,7 +116,7 @@ def read_truth(paths: Iterable[Path], choices: Iterable[Choice]) -> Truth:
 def find(path: Path, choices: Iterable[Choice]) -> Iterator[Found]:
     """Yield what a file holds of the wanted parameters, moment by moment, undecoded.
 
-    Raises UsageError for a file that is no GRIB, or whose messages cfgrib cannot tell apart.
+    Raises NotGrib for a file that is none, UsageError where cfgrib cannot tell messages apart.
     """
     for choice in choices:
         data = _open(path, choice)
@@ -121,7 +136,7 @@ def _open(path: Path, choice: Choice) -> "xr.Dataset":
     try:
         return xr.open_dataset(path, engine="cfgrib", backend_kwargs=options, decode_timedelta=True)
     except EOFError:
-        raise UsageError(f"{path}: found no GRIB message, wanted fine GRIB") from None
+        raise NotGrib(f"{path}: found no GRIB message, wanted fine GRIB") from None
     except (ValueError, KeyError) as error:
         said = (str(error).splitlines() or [""])[0]
         raise UsageError(f"{path}: cfgrib cannot read {choice.parameter}: {said}") from error
