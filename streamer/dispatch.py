@@ -20,7 +20,8 @@ from streamer.downscale.engine_room import EngineRoom, Result
 from streamer.downscale.products import out_of_range, ranges
 from streamer.downscale.tiles import Layout
 from streamer.downscale.work import Recipe, Work, noise_keys
-from streamer.grib.encode import Draw, FieldTarget, Imprint, Packing, encode_all, mars_keys, prepare
+from streamer.grib.encode import Draw, FieldTarget, Imprint, Packing, encode_all, mars_keys
+from streamer.grib.templates import Templates
 from streamer.headers import Sender, field_headers
 from streamer.reception import Tenure
 from streamer.records import FieldEntry, FieldNames, Plain, list_field
@@ -112,6 +113,7 @@ class Dispatch:
         self._begun: dict[tuple[int, StepKey], _Begun] = {}
         self._submitting = threading.Lock()
         self._ranges = ranges(order.bundle)
+        self._templates = Templates(order.packing, order.imprint)
 
     @property
     def pending(self) -> int:
@@ -182,7 +184,7 @@ class Dispatch:
         sender = Sender(order.group, next((t for t in trace if t), None))
         with self._metrics.timed("encode"):
             target = FieldTarget(key, field.parameter, order.grid, field.factor)
-            template = prepare(field.message, target, order.packing, order.imprint)
+            template = self._templates.prepare(field.message, target)
             made = []
             for number, message in enumerate(encode_all(draws, template)):
                 draw = Draw(number, of=order.draws)
