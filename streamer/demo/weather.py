@@ -9,6 +9,7 @@ are fitted to real analyses, see `fit.py`. Nothing it makes ever happened.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,5 +109,5 @@ def load(path: Path = SHIPPED) -> Generator:
                 interval_h=int(file["interval_h"]),
                 attribution=str(file["attribution"]),
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise UsageError(f"{path} is no weather generator: {error}") from error

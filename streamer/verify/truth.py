@@ -61,7 +61,7 @@ class Found:
         cube = cube if "number" in cube.dims else cube.expand_dims("number")
         _refuse_other_grid(cube, grid, self.path)
         cube = cube.sortby("latitude", ascending=False).transpose("number", "latitude", "longitude")
-        east = np.round((cube.longitude.values - grid.west) % 360.0, 6) % 360.0
+        east = _east_of(_longitudes(cube), grid.west)
         values: Array64 = cube.values[:, :, np.argsort(east)].astype(np.float64) * self._factor
         missing = int(np.count_nonzero(~np.isfinite(values)))
         if missing:
@@ -155,11 +155,29 @@ def _moments(cube: "xr.DataArray") -> "Iterator[xr.DataArray]":
                 yield moment
 
 
+def _longitudes(cube: "xr.DataArray") -> Array64:
+    """Return the columns' longitudes as the values are stored.
+
+    Where a global grid begins between 0 and 180 E, cfgrib sorts the longitudes but not the values
+    (ecCodes' distinctLongitudes; seen with cfgrib 0.9.15), so they are turned to the first point.
+    """
+    found: Array64 = cube.longitude.values
+    first = float(cube.attrs["GRIB_longitudeOfFirstGridPointInDegrees"])
+    away = np.abs((found - first + 180.0) % 360.0 - 180.0)
+    return np.roll(found, -int(away.argmin())) if away[0] > _NEAR_DEG else found
+
+
+def _east_of(longitudes: Array64, west: float) -> Array64:
+    """Return how many degrees, 0 to below 360, longitudes lie east of one."""
+    east: Array64 = np.round((longitudes - west) % 360.0, 6) % 360.0
+    return east
+
+
 def _refuse_other_grid(cube: "xr.DataArray", grid: Grid, path: Path) -> None:
     """Raise UsageError unless the cube has just the grid's points, in whatever order."""
     latitude, longitude = (np.atleast_1d(cube.coords[c].values) for c in ("latitude", "longitude"))
     with contextlib.suppress(ValueError):
-        east = np.sort(np.round((longitude - grid.west) % 360.0, 6) % 360.0)
+        east = np.sort(_east_of(longitude, grid.west))
         is_same = np.allclose(
             np.sort(latitude)[::-1], grid.latitudes, atol=_NEAR_DEG, rtol=0
         ) and np.allclose(east, grid.longitudes - grid.west, atol=_NEAR_DEG, rtol=0)
