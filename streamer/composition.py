@@ -29,8 +29,9 @@ from streamer.grib.wants import Wants
 from streamer.grib.workers import Workers
 from streamer.intake.assembly import Assembler, AssemblySettings
 from streamer.intake.runs import Expected
+from streamer.parts import Meters, Parts
 from streamer.reception import DeadLetters, Reception
-from streamer.service import Meters, Parts, Service
+from streamer.service import Service
 
 OpenBus = Callable[[Revoked, Revoked], Bus]
 

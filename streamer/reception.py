@@ -96,6 +96,10 @@ class Reception:
         """Bytes of records that wait to be decoded."""
         return self._workers.pending_bytes
 
+    def tenure_of(self, number: int) -> Tenure:
+        """Return our tenure of the input topic's partition of this number."""
+        return next(t for p, t in self.tenures.items() if p.number == number)
+
     def begin(self, partition: Partition, commit: Commit) -> Tenure:
         """Take a partition over at what was committed; MetadataError if that is unreadable."""
         self._epoch += 1

@@ -17,7 +17,7 @@ from streamer.composition import open_model
 from streamer.domain import Array
 from streamer.headers import AGAIN
 from streamer.intake.events import Outcome
-from streamer.service import ServiceError
+from streamer.parts import ServiceError
 from tests.end_to_end.daemons import (
     STEPS,
     House,
@@ -397,7 +397,7 @@ def test_refused_transactions_are_tried_again_in_their_order(
         for lot in range(0, 24, 8):
             world.feed(forecast()[lot : lot + 8])
             bus.is_open.clear()
-            while service._outbox.pending < 3:
+            while service._publishing.pending < 3:
                 service.turn()
             bus.fences = 1
             bus.is_open.set()

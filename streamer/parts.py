@@ -1,0 +1,43 @@
+"""What the loop turns, as its composition root hands it over."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from engines.errors import DownscaledError
+from monitoring.metrics import Metrics
+from monitoring.probes import Status
+from streamer.announcements import Announcer
+from streamer.dispatch import Dispatch
+from streamer.downscale.engine_room import EngineRoom
+from streamer.intake.assembly import Assembler
+from streamer.reception import Reception
+
+
+class ServiceError(DownscaledError):
+    """The daemon cannot go on."""
+
+    reason = "service"
+
+
+@dataclass(frozen=True, slots=True)
+class Meters:
+    """What the daemon tells of itself."""
+
+    metrics: Metrics
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the loop turns; made by a composition root."""
+
+    reception: Reception
+    dispatch: Dispatch
+    assembler: Assembler
+    announcer: Announcer
+    room: EngineRoom
+    meters: Meters
+    wake: threading.Event
+    now: Callable[[], datetime]

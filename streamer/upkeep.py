@@ -1,0 +1,135 @@
+"""What the loop looks after now and then: expiry, room in memory and metadata, gauges."""
+
+import logging
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from streamer.bus.record import Bus, Partition
+from streamer.config import Limits
+from streamer.downscale.engine_room import Counters
+from streamer.parts import Parts
+from streamer.publishing import Publishing
+from streamer.reception import Tenure
+
+log = logging.getLogger(__name__)
+
+#: How full the commit's metadata may be before a partition pauses, or its oldest step is given up.
+_METADATA_SHARE = 0.75
+
+
+class Upkeep:
+    """Keeps the daemon within its bounds, and its gauges true."""
+
+    def __init__(self, limits: Limits, bus: Bus, parts: Parts, publishing: Publishing) -> None:
+        self._limits = limits
+        self._bus = bus
+        self._parts = parts
+        self._publishing = publishing
+        self._metrics = parts.meters.metrics
+        self._narrow: set[Partition] = set()
+        self._is_full = False
+        self._is_stopping = False
+        self._counters = Counters()
+        #: when it was last done, monotonic
+        self.done_at = 0.0
+
+    def stop_reading(self) -> None:
+        """Read nothing more, for good."""
+        self._is_stopping = True
+        self._bus.pause(list(self._parts.reception.tenures))
+
+    def begin(self, partition: Partition) -> None:
+        """Let a partition that was just started be read, unless nothing may be."""
+        if self._is_full or self._is_stopping:
+            self._bus.pause([partition])
+
+    def forget(self, partition: Partition) -> None:
+        """Forget a partition that left."""
+        self._narrow.discard(partition)
+
+    def look_after(self) -> None:
+        """Expire, flush, pause or resume, and set the gauges."""
+        self.done_at = time.monotonic()
+        for tenure in list(self._parts.reception.tenures.values()):
+            self._look_after_partition(tenure)
+        self._bound_open_steps()
+        self._bound_waiting()
+        self._count_engine()
+        assembler, dispatch = self._parts.assembler, self._parts.dispatch
+        self._metrics.open_steps.set(assembler.open_count + dispatch.pending)
+        if self._publishing.newest_run is not None:
+            age = self._parts.now() - self._publishing.newest_run
+            self._metrics.forecast_age.set(age.total_seconds())
+
+    def _look_after_partition(self, tenure: Tenure) -> None:
+        partition = tenure.partition
+        position, end = self._bus.position(partition), self._bus.end_offset(partition)
+        endings = self._parts.reception.expire(tenure, is_at_end=position >= end)
+        if self._is_narrow(tenure, position):
+            endings += self._parts.assembler.expire_oldest(partition.number)
+        if endings:
+            self._publishing.publish_endings(endings, tenure)
+        self._publishing.flush(tenure)
+        number = str(partition.number)
+        self._metrics.lag.labels(partition=number).set(max(0, end - position))
+        self._metrics.frontier_age.labels(partition=number).set(
+            self._age_s(tenure.arrived.values())
+        )
+
+    def _is_narrow(self, tenure: Tenure, position: int) -> bool:
+        """Whether an open step must be given up, since the closed set hardly fits the metadata.
+
+        While a complete step is on its way the partition is only paused: that step will make
+        room. An open step would not, since what it lacks may lie behind the pause.
+        """
+        partition = tenure.partition
+        fits = tenure.ledger.fits(position, _METADATA_SHARE)
+        on_its_way = self._parts.assembler.in_flight_count(partition.number)
+        if not fits and on_its_way and partition not in self._narrow:
+            self._narrow.add(partition)
+            self._bus.pause([partition])
+        elif partition in self._narrow and (fits or not on_its_way):
+            self._narrow.discard(partition)
+            self._resume([partition])
+        return not fits and not on_its_way
+
+    def _bound_open_steps(self) -> None:
+        """Give up the oldest incomplete steps while all of them hold more than they may."""
+        assembler, limit = self._parts.assembler, self._limits.open_bytes
+        while assembler.open_bytes > limit and (endings := assembler.expire_oldest()):
+            log.error("incomplete steps hold more than limits.open_bytes, %d", limit)
+            tenure = self._parts.reception.tenure_of(endings[0].partition)
+            self._publishing.publish_endings(endings, tenure)
+
+    def _bound_waiting(self) -> None:
+        """Pause reading while more waits between input and output than may, resume below half."""
+        reception, dispatch = self._parts.reception, self._parts.dispatch
+        waiting = self._publishing.waiting_bytes + reception.waiting_bytes + dispatch.waiting_bytes
+        if not self._is_full and waiting > self._limits.waiting_bytes:
+            self._is_full = True
+            self._bus.pause(list(reception.tenures))
+        elif self._is_full and waiting <= self._limits.waiting_bytes // 2:
+            self._is_full = False
+            self._resume(p for p in reception.tenures if p not in self._narrow)
+
+    def _resume(self, partitions: Iterable[Partition]) -> None:
+        if not (self._is_full or self._is_stopping):
+            self._bus.resume(list(partitions))
+
+    def _count_engine(self) -> None:
+        done, before = self._parts.room.counters, self._counters
+        device = self._parts.room.device
+        self._metrics.denoiser_calls.labels(device=device).inc(done.calls - before.calls)
+        self._metrics.denoiser_busy_seconds.labels(device=device).inc(done.busy_s - before.busy_s)
+        if done.calls > before.calls:
+            jobs = (done.calls - before.calls) * self._parts.room.batch
+            self._metrics.batch_fill_ratio.observe((done.tiles - before.tiles) / jobs)
+        self._counters = done
+
+    def _age_s(self, arrived_ms: Iterable[int]) -> float:
+        oldest = min(arrived_ms, default=None)
+        if oldest is None:
+            return 0.0
+        at = datetime.fromtimestamp(oldest / 1000, UTC)
+        return max(0.0, (self._parts.now() - at).total_seconds())
