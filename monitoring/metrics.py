@@ -19,7 +19,7 @@ RECORD_OUTCOMES = ("used", "duplicate", "differing_duplicate", "unwanted", "late
 STEP_OUTCOMES = ("complete", "expired", "failed", "dropped")
 
 #: The way of one message, in the order of the way.
-STAGES = ("decode", "condition", "denoise", "stitch", "encode", "publish")
+STAGES = ("decode", "condition", "denoise", "encode", "publish")
 
 #: Around the objective of a step: seconds on a GPU, a minute or two on two cores.
 DELAY_BUCKETS_S = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)

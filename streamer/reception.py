@@ -1,6 +1,7 @@
 """Receives records: decodes them beside the loop, assembles steps, keeps the ledgers."""
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -81,7 +82,8 @@ class Reception:
         self._dead_letters = dead_letters
         self._metrics = metrics
         self._now = now
-        self._tickets: dict[int, tuple[Tenure, int]] = {}  #: whose record, and its offset
+        #: whose record it is, its offset, and when it was handed to the workers
+        self._tickets: dict[int, tuple[Tenure, int, float]] = {}
         self._next_ticket = 0
         self._epoch = 0
         self.tenures: dict[Partition, Tenure] = {}
@@ -130,14 +132,15 @@ class Reception:
         if traceparent is not None:
             tenure.traceparents[record.offset] = traceparent
         self._next_ticket += 1
-        self._tickets[self._next_ticket] = (tenure, record.offset)
+        self._tickets[self._next_ticket] = (tenure, record.offset, time.monotonic())
         self._workers.submit(self._next_ticket, record.value, find_again(record.headers))
 
     def collect(self, timeout_s: float = 0.0) -> list[Step]:
         """Take what the workers have decoded, and return the steps that became complete."""
         steps: list[Step] = []
         for ticket, messages in self._workers.finished(timeout_s):
-            tenure, offset = self._tickets.pop(ticket)
+            tenure, offset, since = self._tickets.pop(ticket)
+            self._metrics.stage.labels(stage="decode").observe(time.monotonic() - since)
             if self.tenures.get(tenure.partition) is tenure:
                 steps += self._let_through(tenure, offset, messages)
         return steps
