@@ -39,7 +39,7 @@ class Publisher:
         membership: Membership,
     ) -> None:
         """Write records and commits in one transaction; see `Bus.publish`."""
-        attempt = _Attempt()
+        attempt = Attempt()
         try:
             with client.translated(self._settings):
                 self._bounded(
@@ -66,7 +66,7 @@ class Publisher:
         records: Sequence[Outgoing],
         commits: Mapping[Partition, Commit],
         token: object,
-        attempt: "_Attempt",
+        attempt: "Attempt",
     ) -> None:
         if self._producer is None:
             self._producer = client.open_producer(self._settings, transactional=True)
@@ -124,7 +124,7 @@ class Publisher:
             ) from error
 
 
-class _Attempt:
+class Attempt:
     """Decides between two threads whether a transaction may still be committed."""
 
     def __init__(self) -> None:

@@ -1,5 +1,6 @@
 """The bus on a real Apache Kafka keeps the contract of a bus, and what only Kafka can show."""
 
+import signal
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,8 @@ import confluent_kafka as independent
 import pytest
 
 from streamer.bus.kafka import KafkaBus
-from streamer.bus.record import BusError, Commit, Outgoing, Partition, Revoked
+from streamer.bus.publisher import Attempt
+from streamer.bus.record import BusError, Commit, Outgoing, Partition, Revoked, Uncertain
 from streamer.bus.settings import BusSettings
 from tests.contracts.bus_contract import *  # noqa: F403 - the contract's tests run here
 from tests.contracts.bus_contract import (
@@ -200,6 +202,41 @@ def test_a_broker_that_goes_away_costs_one_error_in_time_and_nothing_twice(tmp_p
     assert took < 10
     assert [m.value() for m in broker.read(topic)] == [b"before", b"after"]
     broker.stop()
+
+
+@pytest.mark.slow
+def test_what_was_given_up_while_the_broker_slept_is_not_committed_when_it_wakes(
+    tmp_path: Path,
+) -> None:
+    broker = new_broker(tmp_path / "kafka")
+    source, topic = broker.create("in"), broker.create("out")
+    settings = replace(broker.settings("wind"), request_timeout_s=3.0, transaction_timeout_s=4.0)
+    bus = KafkaBus(settings, [source], writes=[topic])
+    [partition] = started(bus)
+    bus.publish(outgoing(topic, "before"), {partition: Commit(0, "1")}, bus.membership())
+
+    broker.signal(signal.SIGSTOP)
+    with pytest.raises(BusError, match=broker.address) as given_up:
+        bus.publish(outgoing(topic, "asleep"), {partition: Commit(0, "2")}, bus.membership())
+    broker.signal(signal.SIGCONT)
+    polled(bus, lambda _: bus.end_offset(partition) == 0)
+    bus.publish(outgoing(topic, "awake"), {partition: Commit(0, "3")}, bus.membership())
+    bus.close()
+
+    assert not isinstance(given_up.value, Uncertain)
+    assert [m.value() for m in broker.read(topic)] == [b"before", b"awake"]
+    broker.stop()
+
+
+def test_a_transaction_is_either_given_up_or_committed() -> None:
+    given_up, committed = Attempt(), Attempt()
+
+    committed.begin_commit()
+
+    assert given_up.give_up()
+    assert not committed.give_up()
+    with pytest.raises(BusError, match="given up"):
+        given_up.begin_commit()
 
 
 def test_bytes_in_flight_are_bounded_and_everything_arrives(world: KafkaWorld) -> None:
