@@ -144,6 +144,9 @@ class Service:
         polled = self._bus.poll(0.0 if self._is_busy or self._joining.is_pending else _IDLE_S)
         if polled.assigned:
             self._joining.add(polled.assigned)
+        elif polled.is_dealt:
+            log.info("no partition is ours: standing by for those who have some")
+            self._status.is_served()
         for partition, wanted in polled.out_of_range:
             self._skip_lost(partition, wanted)
         for record in polled.records:

@@ -51,7 +51,7 @@ class KafkaBus:
         self._settings = settings
         self._revoked, self._lost = revoked, lost
         self._started: set[Partition] = set()
-        self._fresh: list[Partition] = []
+        self._fresh: list[Partition] | None = None
         self._limits = limits(settings, [*reads, *writes])
         # First the producer: it ends what a dead predecessor left open, and fences a live one.
         self._publisher = Publisher(settings)
@@ -82,8 +82,10 @@ class KafkaBus:
             raise
         if client.is_fenced(self._consumer):
             raise Replaced(self._settings.group_id, self._settings.instance)
-        if self._fresh:
-            return Polled(assigned=self._assignments())
+        if self._fresh is not None:
+            fresh, self._fresh = self._fresh, None
+            dealt = [Assignment(p, self._committed(p)) for p in fresh]
+            return Polled(assigned=dealt, is_dealt=True)
         return Polled(records=[record_of(r) for lot in found.values() for r in lot])
 
     def start(self, partition: Partition, offset: int) -> None:
@@ -179,10 +181,6 @@ class KafkaBus:
         self._consumer.pause(*assigned)
         self._fresh = [Partition(*key) for key in assigned]
 
-    def _assignments(self) -> list[Assignment]:
-        fresh, self._fresh = self._fresh, []
-        return [Assignment(p, self._committed(p)) for p in fresh]
-
     def _committed(self, partition: Partition) -> Commit | None:
         with client.translated(self._settings):
             found = self._consumer.committed(
@@ -197,7 +195,7 @@ class KafkaBus:
         (self._lost if going.is_lost else self._revoked)(going.partitions)
         self._listener.held = []
         self._started.clear()
-        self._fresh = []
+        self._fresh = None
 
     def _out_of_range(self, error: Any) -> Polled:
         found = [(Partition(*key), offset) for key, offset in error.args[0].items()]

@@ -186,7 +186,8 @@ class MemoryBus:
         if dealt is not None:
             self._held = dealt
             commits = self._group.commits
-            return Polled(assigned=tuple(Assignment(p, commits.get(p)) for p in dealt))
+            assigned = tuple(Assignment(p, commits.get(p)) for p in dealt)
+            return Polled(assigned=assigned, is_dealt=True)
         for partition in self._in_turn():
             offset, log = self._positions[partition], self._broker.log(partition)
             if not log.first_offset <= offset <= log.next_offset:

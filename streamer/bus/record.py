@@ -63,6 +63,8 @@ class Polled:
     records: Sequence[Record] = ()
     #: partitions whose next offset the broker no longer holds: (partition, offset wanted)
     out_of_range: Sequence[tuple[Partition, int]] = ()
+    #: whether the group has just dealt its partitions out, perhaps none of them to us
+    is_dealt: bool = False
 
 
 class BusError(DownscaledError):

@@ -409,6 +409,22 @@ def test_what_is_committed_while_letting_go_is_there_for_the_next_owner(world: W
     assert committed == {0: Commit(7, "until 0"), 1: Commit(7, "until 1")}
 
 
+def test_an_instance_without_a_partition_learns_that_all_were_dealt_out(world: World) -> None:
+    topic = world.topic(partitions=1)
+    first = world.open([topic])
+    [partition] = started(first)
+    second = world.open([topic], instance="two")
+
+    dealt: dict[str, list[Partition]] = {}
+    deadline = time.monotonic() + PATIENCE_S
+    while len(dealt) < 2 and time.monotonic() < deadline:
+        for name, bus in (("first", first), ("second", second)):
+            if (found := bus.poll(0.1)).is_dealt:
+                dealt[name] = [a.partition for a in found.assigned]
+
+    assert sorted(dealt.values()) == [[], [partition]]
+
+
 def together(first: Bus, second: Bus) -> list[dict[Partition, Assignment]]:
     """Poll two buses in turn until both have partitions again."""
     shares: list[dict[Partition, Assignment]] = [{}, {}]
