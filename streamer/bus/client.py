@@ -173,7 +173,9 @@ def describe_transaction(admin: Any, transactional_id: str) -> None:
 
     Opening a producer would tell more, and would fence the daemon that runs under this name.
     """
-    with suppress(kafka_errors.TransactionalIdNotFoundError):
+    # A broker that never saw a transaction has no coordinator for them until somebody asks.
+    nothing = kafka_errors.TransactionalIdNotFoundError, kafka_errors.CoordinatorNotAvailableError
+    with suppress(*nothing):
         admin.describe_transactions([transactional_id])
 
 
