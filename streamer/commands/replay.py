@@ -13,6 +13,7 @@ from streamer.commands import console
 from streamer.composition import Model, open_model
 from streamer.config import Config, load
 from streamer.domain import RunKey, StepKey
+from streamer.feeding import describe, files_under
 from streamer.grib.frame import split
 from streamer.grib.identity import identify
 from streamer.grib.wants import Wants
@@ -55,6 +56,8 @@ def replay(config: Config, model: Model, files: Iterable[Path], output: Path) ->
     """Send files through the daemon; the fine GRIB and the records are left in `output`."""
     files = list(files)
     steps = steps_of(files, config)
+    if not steps:
+        raise UsageError(f"found no GRIB that `input.sources` names in {describe(files)}")
     with Folder(output, config) as folder:
         return rehearse(
             config,
@@ -67,17 +70,14 @@ def replay(config: Config, model: Model, files: Iterable[Path], output: Path) ->
 
 
 def find_files(paths: Iterable[Path]) -> list[Path]:
-    """Return the files that the paths name, folders searched through, in order of name.
+    """Return the files that the paths name, folders searched through, in order.
 
     Raises UsageError for a path that is not there, and where there is no file at all.
     """
-    found: list[Path] = []
-    for path in paths:
-        if not path.exists():
-            raise UsageError(f"{path}: there is no such file or folder")
-        found += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    named = list(paths)
+    found = files_under(named)
     if not found:
-        raise UsageError(f"{', '.join(map(str, paths))}: found no file, wanted GRIB files")
+        raise UsageError(f"{', '.join(map(str, named))}: found no file, wanted GRIB files")
     return found
 
 
@@ -90,18 +90,19 @@ def new_folder(path: Path) -> Path:
 
 
 def records_of(files: Iterable[Path], config: Config) -> Iterator[Outgoing]:
-    """Yield one record a message; what is no GRIB comes whole, for the daemon to reject."""
+    """Yield one record a message; a file with anything broken in it comes whole.
+
+    Then the daemon decides what of it can be used, and what the dead letters say.
+    """
+    topic = config.input.topic
     for path in files:
         value = path.read_bytes()
         pieces = split(value, config.limits.grib)
-        if not any(isinstance(piece, bytes) for piece in pieces):
-            yield Outgoing(config.input.topic, path.name.encode(), value)
-            continue
-        for piece in pieces:
-            if isinstance(piece, bytes):
-                key = identify(piece, config.input.sources)
-                name = key.run.text if isinstance(key, StepKey) else path.name
-                yield Outgoing(config.input.topic, name.encode(), piece)
+        messages = [piece for piece in pieces if isinstance(piece, bytes)]
+        for message in messages if len(messages) == len(pieces) else [value]:
+            key = identify(message, config.input.sources)
+            name = key.run.text if isinstance(key, StepKey) else path.name
+            yield Outgoing(topic, name.encode(), message)
 
 
 def steps_of(files: Iterable[Path], config: Config) -> Mapping[RunKey, set[int]]:
