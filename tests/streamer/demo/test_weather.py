@@ -158,7 +158,7 @@ def test_the_shipped_weather_is_like_the_days_it_was_fitted_to(
     rows = area_weights(shipped.grid.latitudes)
 
     def strength(speeds: np.ndarray) -> float:
-        return float((speeds**2).mean(axis=(0, 2)) @ rows) ** 0.5
+        return float(np.sqrt((speeds**2).mean(axis=(0, 2)) @ rows))
 
     def windiest(speeds: np.ndarray) -> float:
         return float(np.median(speeds.max(axis=(1, 2))))
