@@ -6,6 +6,7 @@ import math
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -172,7 +173,7 @@ def test_every_fault_of_the_manifest_is_listed(tmp_path: Path) -> None:
     ],
 )
 def test_a_manifest_that_contradicts_itself_is_refused(
-    tmp_path: Path, changes: dict[str, object], message: str
+    tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(BundleError, match=message):
         open_manifest(tiny.write_bundle(tmp_path / "faulty", **changes))

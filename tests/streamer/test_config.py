@@ -82,7 +82,7 @@ def test_three_faults_are_told_at_once_with_their_places() -> None:
 
 
 def test_one_topic_cannot_serve_two_ends() -> None:
-    with pytest.raises(ConfigError, match="output.topic: found 'coarse', which is input.topic"):
+    with pytest.raises(ConfigError, match=r"output\.topic: found 'coarse', which is input\.topic"):
         parse(changed(output={"topic": "coarse"}), "test")
 
 
@@ -101,7 +101,7 @@ def test_a_start_time_is_utc_unless_it_says_otherwise(found: object, wanted: dat
 
 
 def test_a_start_that_is_no_time_is_refused() -> None:
-    with pytest.raises(ConfigError, match="input.start_at: found 'soon', wanted earliest, latest"):
+    with pytest.raises(ConfigError, match=r"input\.start_at: found 'soon', wanted earliest"):
         parse(changed(input={"start_at": "soon"}), "test")
 
 
