@@ -151,7 +151,7 @@ def _picture(
         truth=_shown(true, model)[0] if len(true) == len(names) else None,
         land=_land(model),
         warning=WARNING if is_synthetic else "",
-        footer=f"{made}Model: {model.bundle.name}; {model.bundle.attribution}",
+        footer=f"{made}Model: {model.bundle.name}. {model.bundle.attribution}",
     )
 
 

@@ -3,6 +3,7 @@
 The colour maps keep their order for every kind of colour vision and in grey.
 """
 
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ Values = NDArray[np.floating[Any]]
 _SIZE, _DPI = (15.0, 11.9), 110
 _VALUES_MAP, _SPREAD_MAP = "viridis", "magma"
 _WARNING = "#b3400a"
+#: What one line of the footer holds at that width.
+_FOOTER_LETTERS = 220
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,7 +162,8 @@ def _top(fields: list[Values], share: float = 0.999) -> float:
 def _head(figure: "Figure", picture: StepPicture) -> None:
     figure.suptitle(picture.title, fontsize=14)
     if picture.footer:
-        figure.supxlabel(picture.footer, fontsize=8, color="#444444")
+        lines = textwrap.wrap(picture.footer, _FOOTER_LETTERS)
+        figure.supxlabel("\n".join(lines), fontsize=8, color="#444444")
 
 
 def _label(axis: "Axes", text: str) -> None:
