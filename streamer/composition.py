@@ -131,6 +131,7 @@ def composed(
                 DeadLetters(letters, bus.record_limit(letters)),
                 meters.metrics,
                 now,
+                config.limits.metadata_bytes,
             ),
             Dispatch(order, room, pool, meters.metrics, wake.set),
             assembler,

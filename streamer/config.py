@@ -20,6 +20,7 @@ from streamer.bus.settings import BusSettings
 from streamer.grib.packing import Packing
 from streamer.grib.wants import Limits as GribLimits
 from streamer.grib.wants import Source
+from streamer.intake.ledger import METADATA_BYTES
 from streamer.reading import read
 from streamer.steps import Steps
 
@@ -188,6 +189,8 @@ class Limits:
     waiting_bytes: int = 256 << 20
     #: bytes of incomplete steps; above, the oldest is given up
     open_bytes: int = 256 << 20
+    #: what the broker keeps with a committed offset, its `offset.metadata.max.bytes`
+    metadata_bytes: int = METADATA_BYTES
     #: how long a stop may take to finish what it has begun
     stop_budget_s: float = 20.0
 

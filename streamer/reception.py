@@ -16,7 +16,7 @@ from streamer.headers import find_again, find_traceparent
 from streamer.intake.assembly import Assembler
 from streamer.intake.clock import RecordClock
 from streamer.intake.events import Added, Completed, DuplicateField, Ending, Kept
-from streamer.intake.ledger import Ledger
+from streamer.intake.ledger import METADATA_BYTES, Ledger
 from streamer.intake.order import InOrder
 from streamer.intake.runs import names_step
 
@@ -76,12 +76,14 @@ class Reception:
         dead_letters: DeadLetters,
         metrics: Metrics,
         now: Callable[[], datetime],
+        metadata_bytes: int = METADATA_BYTES,
     ) -> None:
         self._workers = workers
         self._assembler = assembler
         self._dead_letters = dead_letters
         self._metrics = metrics
         self._now = now
+        self._metadata_bytes = metadata_bytes
         #: whose record it is, its offset, and when it was handed to the workers
         self._tickets: dict[int, tuple[Tenure, int, float]] = {}
         self._next_ticket = 0
@@ -105,7 +107,7 @@ class Reception:
     def begin(self, partition: Partition, commit: Commit) -> Tenure:
         """Take a partition over at what was committed; MetadataError if that is unreadable."""
         self._epoch += 1
-        ledger: Ledger[Outgoing] = Ledger(commit.next_offset, commit.metadata)
+        ledger: Ledger[Outgoing] = Ledger(commit.next_offset, commit.metadata, self._metadata_bytes)
         tenure = self.tenures[partition] = Tenure(partition, self._epoch, ledger)
         return tenure
 

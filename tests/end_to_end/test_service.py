@@ -1,5 +1,6 @@
 """The whole daemon on the bus in memory: whatever comes, the same steps leave it, once."""
 
+import math
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -358,6 +359,31 @@ def test_a_second_daemon_of_the_same_name_ends_the_first_with_an_error(world: Wo
     assert [step.outcome for step in world.steps] == [Outcome.COMPLETE]
 
 
+def test_a_daemon_that_was_away_too_long_publishes_nothing_it_still_held(
+    house: House, orderly: dict[str, bytes]
+) -> None:
+    world = World(house, partitions=2)
+    world.feed(forecast())
+    with world.daemon("one") as one:
+        asleep = world.buses[-1]
+        asleep.is_open.clear()
+        while one._publishing.pending < 3:
+            one.turn()
+        world.broker.evict("wind", "one")
+        with world.daemon("two") as two:
+            drain(two)
+            asleep.is_open.set()
+            one._publishing.settle(deadline=math.inf)
+            drain(one, two)
+            two.stop(10)
+        drain(one)
+        one.stop(10)
+
+    assert world.fields == orderly
+    assert set(world.outcomes.values()) == {1}
+    assert len(world.runs) == RUNS
+
+
 # Crashes
 
 
@@ -504,6 +530,35 @@ def test_steps_that_hold_too_much_are_given_up_oldest_first(world: World) -> Non
     assert given_up == sorted(given_up)
     assert 0 < len(given_up) < len(STEPS)
     assert {step.outcome for step in world.steps} == {Outcome.EXPIRED}
+
+
+def test_a_closed_set_too_large_to_commit_ends_the_oldest_step_early(world: World) -> None:
+    chance = random.Random(5)
+    pinned = [wind_message("10u", step) for step in range(120)]
+    between = [wind_message("2t", 0)] * 120
+    records = pinned + between
+    chance.shuffle(records)
+    hourly, small = {"steps": "0/to/119/by/1"}, {"metadata_bytes": 40}
+    lives = 0
+    while world.broker.committed("wind", Partition("in", 0)) is None or records:
+        lives += 1
+        with world.daemon(input=hourly, limits=small) as service:
+            for _ in range(3):
+                world.feed([records.pop() for _ in range(min(10, len(records)))])
+                drain(service)
+                service.look_after()
+            service.stop(10)
+    early = {step.key.minutes // 60 for step in world.steps}
+
+    world.feed([wind_message("10v", step) for step in range(120) if step not in early])
+    work_off(world, input=hourly, limits=small)
+
+    print(f"{len(early)} of {len(pinned)} steps ended early, {lives} daemons")
+    ends = {step.key.minutes // 60: step.outcome for step in world.steps}
+    assert set(ends) == set(range(120))
+    assert set(world.outcomes.values()) == {1}
+    assert all(ends[step] is Outcome.EXPIRED for step in early)
+    assert list(ends.values()).count(Outcome.COMPLETE) > 10
 
 
 def test_a_stop_finishes_what_is_begun(world: World, orderly: dict[str, bytes]) -> None:
