@@ -96,7 +96,7 @@ def test_the_fine_grib_is_what_xarray_expects(
     fine = sorted((shown[0] / "fine").iterdir())
 
     assert len(fine) == 2
-    for path, hours in zip(fine, (0, 6), strict=True):
+    for path, hours in zip(fine, (0, 3), strict=True):
         wind = opened(path)
         assert wind.sizes == {"number": 2, "latitude": 19, "longitude": 36}
         assert wind.step.values == np.timedelta64(hours, "h")
