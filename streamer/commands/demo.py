@@ -27,7 +27,7 @@ COARSE, PICTURES, SIGN = "coarse", "pictures", ".downscaled-demo"
 _FILES = ("steps.jsonl", "dead_letters.jsonl", "report.txt", "report.json")
 
 #: Lead times of the synthetic forecast: 0 to 9 h by 3 take less than a minute on two idle
-#: cores with the bundle that ships, and must take less than two on any.
+#: cores with the bundle that ships.
 _SPACING_H, _STEPS = 3, 4
 
 
