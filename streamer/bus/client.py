@@ -29,6 +29,8 @@ _SECOND_MS = 1000
 KafkaError = kafka_errors.KafkaError
 OffsetOutOfRange = kafka_errors.OffsetOutOfRangeError
 NotAuthorized = kafka_errors.AuthorizationError
+# A fresh broker has no coordinator of groups and transactions until somebody has asked for it.
+NoCoordinator = kafka_errors.CoordinatorNotAvailableError
 TopicPartition = kafka.TopicPartition
 
 
@@ -173,9 +175,7 @@ def describe_transaction(admin: Any, transactional_id: str) -> None:
 
     Opening a producer would tell more, and would fence the daemon that runs under this name.
     """
-    # A broker that never saw a transaction has no coordinator for them until somebody asks.
-    nothing = kafka_errors.TransactionalIdNotFoundError, kafka_errors.CoordinatorNotAvailableError
-    with suppress(*nothing):
+    with suppress(kafka_errors.TransactionalIdNotFoundError, NoCoordinator):
         admin.describe_transactions([transactional_id])
 
 

@@ -120,6 +120,8 @@ def _instances(admin: Any, settings: BusSettings, denied: list[str]) -> frozense
     except client.NotAuthorized:
         denied.append(f"group {settings.group_id} may not be read by us")
         return frozenset()
+    except client.NoCoordinator:
+        return frozenset()
     operations = group.get("authorized_operations")
     if operations and "READ" not in operations:
         denied.append(f"group {settings.group_id} may not be read by us")

@@ -57,7 +57,11 @@ def replay(config: Config, model: Model, files: Iterable[Path], output: Path) ->
     files = list(files)
     steps = steps_of(files, config)
     if not steps:
-        raise UsageError(f"found no GRIB that `input.sources` names in {describe(files)}")
+        folders = ", ".join(sorted({str(file.parent) for file in files}))
+        raise UsageError(
+            f"no GRIB in {folders}: found {describe(files)}, wanted messages that "
+            "`input.sources` names"
+        )
     with Folder(output, config) as folder:
         return rehearse(
             config,

@@ -34,7 +34,7 @@ from tests.kafka_broker import Broker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(400)]
 
-FILES = 80
+FILES = 56
 KILLS = 20
 #: A quarter of the daemons die while they start, the others at work: each after a random time
 #: that is no longer than this, and the latter after some steps.
@@ -340,8 +340,8 @@ def test_a_daemon_is_back_within_ten_seconds_of_its_death(scene: Scene, given: I
     scene.wait_for(lambda found: found.ended > 0)
 
     # The better of two: the machine may have had something else to do.
-    seconds = []
-    for _ in range(2):
+    seconds: list[float] = []
+    while len(seconds) < 2 and min(seconds, default=RESTART_S) >= RESTART_S:
         daemon.kill()
         daemon.wait()
         before = scene.read_for(1.0)
