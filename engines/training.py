@@ -187,22 +187,20 @@ def fit(
     for step in range(state.step, settings.steps):
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * rate(step, settings)
-        batch = draw_batch(
-            pairs, settings, settings.batch, np.random.default_rng([settings.seed, step])
-        )
-        losses.append(team.gradients(batch))
+        chance = np.random.default_rng([settings.seed, step])
+        losses.append(team.gradients(draw_batch(pairs, settings, settings.batch, chance)))
         nn.utils.clip_grad_norm_(network.parameters(), CLIP)
         optimiser.step()
         state.step = step + 1
         _blend(average, network, min(settings.average, (1 + step) / (10 + step)))
-        if state.step % settings.report_every == 0 or state.step == settings.steps:
+        is_last = state.step == settings.steps
+        if is_last or state.step % settings.report_every == 0:
             held = _held_back_loss(network_settings, average, fixed, preconditioning)
             seconds = state.seconds + time.monotonic() - started
-            mean = float(np.mean(losses))
+            mean, losses = float(np.mean(losses)), []
             state.history.append(Progress(state.step, settings.steps, mean, held, seconds))
-            losses.clear()
             report(state.history[-1])
-        if time.monotonic() - saved > settings.checkpoint_every_s or state.step == settings.steps:
+        if is_last or time.monotonic() - saved > settings.checkpoint_every_s:
             saved = time.monotonic()
             state.save(checkpoint, state.seconds + saved - started)
     network.load_state_dict(average)

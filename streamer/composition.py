@@ -123,16 +123,8 @@ def composed(
         workers.warm()
         order = _order(config, model, bus)
         assembler = Assembler(_assembly(config, model, expected))
-        letters = config.output.dead_letter_topic
         parts = Parts(
-            Reception(
-                workers,
-                assembler,
-                DeadLetters(letters, bus.record_limit(letters)),
-                meters.metrics,
-                now,
-                config.limits.metadata_bytes,
-            ),
+            _reception(config, bus, workers, assembler, meters.metrics, now),
             Dispatch(order, room, pool, meters.metrics, wake.set),
             assembler,
             Announcer(order, config.output.steps_topic, model.denoiser.spec, assembler),
@@ -156,6 +148,19 @@ def open_workers(config: Config, model: Model) -> Workers:
         prepare=prepare,
         cache=cache / "mir" if cache else default_cache(os.environ),
     )
+
+
+def _reception(
+    config: Config,
+    bus: Bus,
+    workers: Workers,
+    assembler: Assembler,
+    metrics: Metrics,
+    now: Callable[[], datetime],
+) -> Reception:
+    topic = config.output.dead_letter_topic
+    letters = DeadLetters(topic, bus.record_limit(topic))
+    return Reception(workers, assembler, letters, metrics, now, config.limits.metadata_bytes)
 
 
 def _order(config: Config, model: Model, bus: Bus) -> Order:

@@ -15,30 +15,10 @@ from streamer.downscale.tiles import Layout
 from streamer.downscale.work import Recipe, Work
 from streamer.downscale.workload import Workload
 from streamer.training_set import Array64
+from streamer.verify.scores import Score, Scorer
 
 #: Told after every state: how many of how many are done.
 Report = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """One parameter's skill, area weighted over all states, in its units.
-
-    crps: fair, of single points. mae, rmse: of the ensemble mean. spread_skill: spread over RMSE
-    with the factor (D + 1) / D, 1 for an honest ensemble. baseline: the interpolated coarse field.
-    """
-
-    crps: float
-    mae: float
-    rmse: float
-    spread_skill: float
-    baseline_mae: float
-    baseline_rmse: float
-
-    @property
-    def gain(self) -> float:
-        """CRPS as a share of the baseline's MAE: below 1 is better than interpolating."""
-        return self.crps / self.baseline_mae
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,59 +47,13 @@ def score(
     """Return the skill of `draws` draws a state, by parameter."""
     layout = Layout.cover(bundle.shape, bundle.tile, bundle.overlap, periodic=bundle.periodic)
     recipe = Recipe(bundle, layout, settings)
-    sums = np.zeros((len(bundle.channels), len(_MEASURES)))
+    scorers = {name: Scorer(trial.rows, draws) for name in bundle.channels}
     for state, drawn in enumerate(_draw_all(recipe, denoiser, trial, draws)):
-        for channel in range(len(bundle.channels)):
-            one = drawn[:, channel], trial.truth[state, channel], trial.twin[state, channel]
-            fields = _measure(*(values.astype(np.float64) for values in one))
-            sums[channel] += [field.mean(axis=-1) @ trial.rows for field in fields]
+        for channel, scorer in enumerate(scorers.values()):
+            scorer.add(drawn[:, channel], trial.truth[state, channel], trial.twin[state, channel])
         if report is not None:
             report(state + 1, len(trial.keys))
-    means = sums / len(trial.keys)
-    factor = (draws + 1) / draws
-    return {
-        name: Score(
-            crps=float(crps),
-            mae=float(mae),
-            rmse=float(square**0.5),
-            spread_skill=float((factor * variance / square) ** 0.5),
-            baseline_mae=float(baseline_mae),
-            baseline_rmse=float(baseline_square**0.5),
-        )
-        for name, (crps, mae, square, variance, baseline_mae, baseline_square) in zip(
-            bundle.channels, means, strict=True
-        )
-    }
-
-
-def fair_crps(draws: Array64, truth: Array64) -> Array64:
-    """Return the fair CRPS at every point: (D, H, W) draws, D at least 2, and (H, W) truth.
-
-    Fair: the mean over what an ensemble of any size would get. Source: Ferro 2014
-    (https://doi.org/10.1002/qj.2270).
-    """
-    count = len(draws)
-    ranked = np.sort(draws, axis=0)
-    # The sum of all pairs' differences, each draw counted by how many lie below and above it.
-    order = (2.0 * np.arange(count) - count + 1.0)[:, None, None]
-    pairs = (order * ranked).sum(axis=0) / (count * (count - 1))
-    crps: Array64 = np.abs(draws - truth).mean(axis=0) - pairs
-    return crps
-
-
-_MEASURES = ("crps", "mae", "square", "variance", "baseline_mae", "baseline_square")
-
-
-def _measure(draws: Array64, truth: Array64, twin: Array64) -> tuple[Array64, ...]:
-    mean = draws.mean(axis=0)
-    return (
-        fair_crps(draws, truth),
-        np.abs(mean - truth),
-        (mean - truth) ** 2,
-        draws.var(axis=0, ddof=1),
-        np.abs(twin - truth),
-        (twin - truth) ** 2,
-    )
+    return {name: scorer.score() for name, scorer in scorers.items()}
 
 
 def _draw_all(recipe: Recipe, denoiser: Denoiser, trial: Trial, draws: int) -> Iterator[Array]:

@@ -16,6 +16,7 @@ from engines.manifest import Normalisation
 from streamer.domain import Array, Grid
 from streamer.grib.manifest import Coarse
 from streamer.grib.regrid import to_coarse, to_fine
+from streamer.verify.scores import area_weights
 
 Array64 = NDArray[np.float64]
 
@@ -29,21 +30,9 @@ def interpolated_twin(fine: Array, grid: Grid, coarse: Coarse, interpolation: st
     return twin
 
 
-def area_weights(grid: Grid) -> Array64:
-    """Return (H,): the share of the grid's surface in each row, summing to 1.
-
-    A row reaches half a spacing to both sides, at the poles no further than the pole.
-    """
-    half = grid.spacing_lat / 2
-    north = np.sin(np.deg2rad(np.minimum(grid.latitudes + half, 90.0)))
-    south = np.sin(np.deg2rad(np.maximum(grid.latitudes - half, -90.0)))
-    shares: Array64 = (north - south) / (north - south).sum()
-    return shares
-
-
 def normalisation(fine: Array, twin: Array, grid: Grid) -> tuple[Normalisation, ...]:
     """Return each parameter's statistics, weighted by area, from (N, C, H, W) of states."""
-    rows = area_weights(grid)
+    rows = area_weights(grid.latitudes)
     channels = range(fine.shape[1])
     return tuple(_one(fine[:, c].astype(float), twin[:, c].astype(float), rows) for c in channels)
 
@@ -82,7 +71,7 @@ def surface(path: Path, grid: Grid) -> Mapping[str, Array]:
     found, fields = _read_surface(path)
     onto = Coarse(grid=grid, interpolation="grid-box-average")
     z = to_coarse(fields["z"], found, onto).astype(np.float64)
-    rows = area_weights(grid)
+    rows = area_weights(grid.latitudes)
     mean = _area_mean(z, rows)
     deviation = _area_mean((z - mean) ** 2, rows) ** 0.5
     return {

@@ -41,7 +41,8 @@ def watch(event, arguments):
     # stack only as far as the import machinery.
     frame = sys._getframe(1)
     while frame is not None and "importlib" not in frame.f_code.co_filename:
-        if frame.f_code.co_filename.startswith(root):
+        name = frame.f_code.co_filename
+        if name.startswith(root) and "site-packages" not in name:
             print(frame.f_code.co_filename, frame.f_lineno, event, arguments[:1])
             return
         frame = frame.f_back

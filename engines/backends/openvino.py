@@ -2,18 +2,23 @@
 
 import os
 import stat
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 
 from engines.bundle import NETWORK, Bundle
 from engines.denoiser import Array, EngineSpec
 from engines.errors import EngineError, UsageError
 from engines.precondition import coefficients
+
+# OpenVINO's package tells its maker of every start, with a file in the user's home, unless this
+# part of it cannot be found. A daemon talks to nobody whom its operator did not name.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+import openvino  # noqa: E402 - only now
 
 #: OpenVINO picks bfloat16 silently where the CPU has it, so the hint is always given.
 PRECISIONS: Mapping[str, str] = {"f32": "f32"}

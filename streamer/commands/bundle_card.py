@@ -85,7 +85,7 @@ def _training(model: Model) -> str:
     days = training["days"]
     return (
         "## How it was made\n"
-        f"```\n{training['command']}\n```\n"
+        f"```sh\n{training['command']}\n```\n"
         f"- {training['states']['learnt']} states, {days[0]} to {days[-1]}, chosen by calendar day "
         "of their valid time.\n"
         f"- EDM loss, ln sigma ~ N({fit['noise'][0]:g}, {fit['noise'][1]:g}^2), "

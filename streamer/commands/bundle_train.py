@@ -26,6 +26,7 @@ from streamer.commands.console import is_terminal, result, say
 from streamer.domain import Array
 from streamer.grib.manifest import Coarse, lattice
 from streamer.skill import Trial, score
+from streamer.verify.scores import area_weights
 
 COARSE_OPERATOR = "grid-box-average"
 INTERPOLATION = "structured-bicubic"
@@ -257,12 +258,12 @@ def _scores(arguments: argparse.Namespace, material: _Material, *, shows: bool) 
         truth=material.archive.fine[held],
         twin=material.twin[held],
         condition=material.condition[held],
-        rows=training_set.area_weights(material.archive.grid),
+        rows=area_weights(material.archive.grid.latitudes),
     )
     denoiser = open_bundle(bundle, threads=arguments.workers)
     draws = arguments.draws
     found = score(bundle, denoiser, bundle.sampler, trial, draws, _tell_scored if shows else None)
-    return {name: asdict(one) | {"draws": draws, "gain": one.gain} for name, one in found.items()}
+    return {name: one.plain() | {"gain": one.gain} for name, one in found.items()}
 
 
 def _count(network: nn.Module) -> int:

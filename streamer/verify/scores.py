@@ -26,6 +26,14 @@ class Score:
     baseline_mae: float
     baseline_rmse: float
 
+    @property
+    def gain(self) -> float:
+        """CRPS as a share of the baseline's MAE, below 1 better than interpolating.
+
+        Of a single draw the MAE stands for the CRPS, which it would be.
+        """
+        return (self.mae if self.crps is None else self.crps) / self.baseline_mae
+
     def plain(self) -> dict[str, float | int | None]:
         """Return the score as `replay --json` names it."""
         return asdict(self)

@@ -10,13 +10,13 @@ from streamer.domain import Grid
 from streamer.grib.manifest import Coarse, lattice
 from streamer.grib.regrid import to_coarse, to_fine
 from streamer.training_set import (
-    area_weights,
     interpolated_twin,
     normalisation,
     normalise,
     position,
     surface,
 )
+from streamer.verify.scores import area_weights
 
 GLOBE = Grid(90.0, 0.0, 1.0, 1.0, 181, 360)
 COARSE = Coarse(lattice(4.0, 4.0, None), "grid-box-average")
@@ -24,7 +24,7 @@ BICUBIC = "structured-bicubic"
 
 
 def test_rows_share_the_sphere() -> None:
-    weights = area_weights(GLOBE)
+    weights = area_weights(GLOBE.latitudes)
 
     assert weights.sum() == pytest.approx(1.0)
     # The zone from 30.5 N to 90 N has (1 - sin 30.5) / 2 of the sphere.
@@ -52,7 +52,7 @@ def test_normalised_fields_have_mean_0_and_deviation_1_by_area() -> None:
     rng = np.random.default_rng(1)
     twin = 3.0 + 5.0 * rng.standard_normal((2, 2, 181, 360), dtype=np.float32)
     fine = twin + 1.5 * rng.standard_normal(twin.shape, dtype=np.float32)
-    weights = area_weights(GLOBE)
+    weights = area_weights(GLOBE.latitudes)
 
     statistics = normalisation(fine, twin, GLOBE)
     residual, condition = normalise(fine, twin, statistics)
@@ -92,7 +92,7 @@ def test_the_surface_of_the_earth_is_where_it_should_be(shared_data: Path) -> No
     fields = surface(shared_data / "constants" / "era5-z-lsm-0p25.nc", GLOBE)
 
     z, lsm = fields["z"], fields["lsm"]
-    weights = area_weights(GLOBE)
+    weights = area_weights(GLOBE.latitudes)
     assert z.shape == lsm.shape == GLOBE.shape
     assert (z.astype(float).mean(axis=1) @ weights) == pytest.approx(0.0, abs=1e-5)
     # Tibet is the highest wide land; the share of land is 0.29.

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.verify.scores import Scorer, area_weights, fair_crps
+from streamer.verify.scores import Score, Scorer, area_weights, fair_crps
 
 ROWS, COLUMNS = 30, 400
 EVEN = np.full(ROWS, 1 / ROWS)
@@ -145,3 +145,15 @@ def test_weights_measure_the_sphere(spacing: float) -> None:
     squares = np.sin(np.deg2rad(latitudes)) ** 2
     assert weights @ squares == pytest.approx(1 / 3, abs=2e-3)
     assert weights[0] == pytest.approx((1 - np.cos(np.deg2rad(spacing / 2))) / 2)
+
+
+def test_the_gain_is_the_crps_over_the_baselines_absolute_error() -> None:
+    score = Score(0.6, 0.8, 1.1, 1.0, draws=4, baseline_mae=1.0, baseline_rmse=1.4)
+
+    assert score.gain == pytest.approx(0.6)
+
+
+def test_the_gain_of_a_single_draw_is_its_absolute_error_which_is_its_crps() -> None:
+    score = Score(None, 0.8, 1.1, None, draws=1, baseline_mae=1.0, baseline_rmse=1.4)
+
+    assert score.gain == pytest.approx(0.8)
