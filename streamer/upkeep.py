@@ -5,10 +5,10 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from streamer.bus.record import Bus, Partition
+from streamer.bus.record import Bus, BusError, Partition
 from streamer.config import Limits
 from streamer.downscale.engine_room import Counters
-from streamer.parts import Parts
+from streamer.parts import Parts, ServiceError
 from streamer.publishing import Publishing
 from streamer.reception import Tenure
 
@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 #: How full the commit's metadata may be before a partition pauses, or its oldest step is given up.
 _METADATA_SHARE = 0.75
+#: How long the bus may be silent before the process gives up and a new one takes over.
+_SILENCE_S = 120.0
 
 
 class Upkeep:
@@ -31,6 +33,7 @@ class Upkeep:
         self._is_full = False
         self._is_stopping = False
         self._counters = Counters()
+        self._silent_since: float | None = None
         #: when it was last done, monotonic
         self.done_at = 0.0
 
@@ -52,7 +55,10 @@ class Upkeep:
         """Expire, flush, pause or resume, and set the gauges."""
         self.done_at = time.monotonic()
         for tenure in list(self._parts.reception.tenures.values()):
-            self._look_after_partition(tenure)
+            end = self._end_offset(tenure.partition)
+            if end is None:
+                break
+            self._look_after_partition(tenure, end)
         self._bound_open_steps()
         self._bound_waiting()
         self._count_engine()
@@ -62,9 +68,24 @@ class Upkeep:
             age = self._parts.now() - self._publishing.newest_run
             self._metrics.forecast_age.set(age.total_seconds())
 
-    def _look_after_partition(self, tenure: Tenure) -> None:
+    def _end_offset(self, partition: Partition) -> int | None:
+        """Return where a reader has caught up; None while the bus is silent, for a while."""
+        try:
+            end = self._bus.end_offset(partition)
+        except BusError as error:
+            now = time.monotonic()
+            if self._silent_since is None:
+                self._silent_since = now
+                log.warning("nothing expires until the bus answers again: %s", error)
+            if now - self._silent_since > _SILENCE_S:
+                raise ServiceError(f"the bus was silent for {_SILENCE_S:.0f} s: {error}") from error
+            return None
+        self._silent_since = None
+        return end
+
+    def _look_after_partition(self, tenure: Tenure, end: int) -> None:
         partition = tenure.partition
-        position, end = self._bus.position(partition), self._bus.end_offset(partition)
+        position = self._bus.position(partition)
         endings = self._parts.reception.expire(tenure, is_at_end=position >= end)
         if self._is_narrow(tenure, position):
             endings += self._parts.assembler.expire_oldest(partition.number)

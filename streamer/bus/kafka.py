@@ -24,6 +24,8 @@ from streamer.bus.topics import limits
 
 _SECOND_MS = 1000
 _JOINING_S = 0.05
+#: How long the loop may wait for an answer that it asks for all the time.
+_ASKED_OFTEN_MS = 5000
 
 
 def _ignore(partitions: Sequence[Partition]) -> None:
@@ -115,7 +117,7 @@ class KafkaBus:
         """Return the offset after the last stable record: where a reader has caught up."""
         key = _key(partition)
         with client.translated(self._settings):
-            return int(self._asker.end_offsets([key])[key])
+            return int(self._asker.end_offsets([key], timeout_ms=_ASKED_OFTEN_MS)[key])
 
     def beginning_offset(self, partition: Partition) -> int:
         """Return the lowest offset that the topic still holds."""

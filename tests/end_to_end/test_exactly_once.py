@@ -14,6 +14,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from streamer.grib.wants import Limits
 from tests.conftest import REPOSITORY
 from tests.end_to_end.daemons import Clock, House, World, config_of, work_off
 from tests.end_to_end.mortal import POINTS
-from tests.kafka_broker import Broker
+from tests.kafka_broker import Broker, new_broker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -42,6 +43,8 @@ START_S, WORK_S, STEPS_AT_WORK = 2.0, 0.5, 4
 RESTART_S = 10.0
 #: A budget of half a second, and what the call that runs and the processes take to end.
 STOP_S = 15.0
+AWAY_S = 8.0
+AWAY = {independent.KafkaError._ALL_BROKERS_DOWN, independent.KafkaError._TRANSPORT}
 STEPS = {"steps": "0/3"}
 
 
@@ -177,7 +180,10 @@ class Scene:
     def read(self, timeout_s: float = 0.0) -> None:
         """Take what is committed by now, waiting for a first record at most so long."""
         while (message := self.reader.poll(timeout_s)) is not None:
-            assert message.error() is None, message.error()
+            if (error := message.error()) is not None:
+                # Only a broker that is away is no surprise; the client goes on when it is back.
+                assert error.retriable() or error.code() in AWAY, error
+                continue
             found: Any = message.headers()
             headers = {name: value.decode() for name, value in found}
             self.published.take(headers, message.value() or b"")
@@ -217,20 +223,16 @@ class Scene:
             return subprocess.Popen(command, cwd=REPOSITORY, stderr=log)
 
 
-@pytest.fixture
-def scene(
-    kafka_broker: Broker,
-    wind_bundle: Path,
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Scene]:
+@contextmanager
+def open_scene(broker: Broker, bundle: Path, folder: Path) -> Iterator[Scene]:
+    """Make topics with two partitions each, and read them from the start."""
     name = f"wind-{uuid.uuid4().hex[:8]}"
     fine = f"{name}.fine"
     for topic in (name, fine, f"{fine}.steps", f"{fine}.dead"):
-        kafka_broker.create(topic, 2)
+        broker.create(topic, 2)
     reader = independent.Consumer(
         {
-            "bootstrap.servers": kafka_broker.address,
+            "bootstrap.servers": broker.address,
             "group.id": f"reader-{name}",
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
@@ -239,12 +241,27 @@ def scene(
     )
     topics = (fine, f"{fine}.steps", f"{fine}.dead")
     reader.assign([independent.TopicPartition(t, n, 0) for t in topics for n in (0, 1)])
-    config = tmp_path / "one.yaml"
-    config.write_text(yaml.safe_dump({"model": {"bundle": str(wind_bundle), "draws": 2}}))
-    scene = Scene(kafka_broker, tmp_path, name, config, reader)
+    config = folder / "one.yaml"
+    config.write_text(yaml.safe_dump({"model": {"bundle": str(bundle), "draws": 2}}))
+    scene = Scene(broker, folder, name, config, reader)
     scene.write_config()
     yield scene
     reader.close()
+
+
+@pytest.fixture
+def scene(kafka_broker: Broker, wind_bundle: Path, tmp_path: Path) -> Iterator[Scene]:
+    with open_scene(kafka_broker, wind_bundle, tmp_path) as scene:
+        yield scene
+
+
+@pytest.fixture
+def own_scene(wind_bundle: Path, tmp_path: Path) -> Iterator[Scene]:
+    """A scene with a broker of its own, that may be killed."""
+    broker = new_broker(tmp_path / "kafka")
+    with open_scene(broker, wind_bundle, tmp_path) as scene:
+        yield scene
+    broker.signal(signal.SIGKILL)
 
 
 class Nursery:
@@ -419,6 +436,36 @@ def test_a_daemon_that_slept_too_long_doubles_nothing(
         daemon.terminate()
     print("the sleeper ended with", sleeper.wait(60), "and the heir with", heir.wait(60))
     same(scene.published, undisturbed)
+
+
+def test_a_broker_that_is_killed_and_comes_back_costs_nothing(
+    own_scene: Scene, given: Input, undisturbed: Published
+) -> None:
+    scene, broker = own_scene, own_scene.broker
+    scene.feed(given.records)
+    daemon = scene.daemon()
+    scene.wait_for(lambda found: found.ended > 0)
+
+    broker.signal(signal.SIGKILL)
+    broker.stop()
+    # Longer than the daemon waits for one answer.
+    scene.read_for(AWAY_S)
+    broker.start()
+    scene.wait_for(lambda found: found.ended >= given.steps or daemon.poll() is not None)
+    restarts = int(daemon.poll() is not None)
+    if restarts:
+        # It died because it cannot know whether its last transaction was committed.
+        assert "only a restart can read whether it happened" in scene.log.read_text()
+        daemon = scene.daemon()
+        scene.wait_for(lambda found: found.ended >= given.steps)
+
+    scene.wait_until_ready()
+    daemon.terminate()
+    status = daemon.wait(60)
+    scene.read_for(1.0)
+    print(f"{restarts} restarts of the daemon after the broker was away")
+    same(scene.published, undisturbed)
+    assert status == 0, scene.log.read_text()[-3000:]
 
 
 def same(found: Published, wanted: Published) -> None:
