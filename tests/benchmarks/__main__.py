@@ -1,0 +1,49 @@
+"""Measures speed and memory: `python -m tests.benchmarks [NAME ...]`, all of them by default.
+
+peer: what all but inference costs, against ecCodes' bare work and a plain loop. inference: what
+surrounds a real network. memory: whether it stays flat. Figures and their machine: RESULTS.md.
+"""
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tests.benchmarks import inference, memory, peer
+from tests.conftest import REPOSITORY
+
+BENCHMARKS: Mapping[str, Callable[[Path, str, Path], None]] = {
+    "inference": lambda folder, bundle, _: inference.run(folder, bundle),
+    "peer": peer.run,
+    "memory": memory.run,
+}
+
+
+def main() -> None:
+    """Run what is named, one after the other, each in a folder that is gone afterwards."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--bundle", default="gfs-wind-4to1")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=REPOSITORY.parent / "shared" / "data" / "gfs-wind-1deg" / "train",
+        help="a folder of GRIB 2 files, each with 10u and 10v of the globe at 1 degree",
+    )
+    chosen = parser.parse_args()
+    unknown = sorted(set(chosen.names) - set(BENCHMARKS))
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
+    for name in chosen.names or BENCHMARKS:
+        print(f"== {name}", flush=True)
+        if missing and name != "inference":
+            print(f"skipped: {', '.join(missing)} not found, and Apache Kafka needs them")
+            continue
+        with tempfile.TemporaryDirectory(prefix="downscaled-bench-") as home:
+            BENCHMARKS[name](chosen.data, chosen.bundle, Path(home))
+
+
+if __name__ == "__main__":
+    main()
