@@ -34,6 +34,7 @@ class Joining:
         self._assembler = assembler
         self._now = now
         self._waiting: list[Assignment] = []
+        self._first_offsets: dict[Partition, int] = {}
         self._history: Iterator[Sequence[Record]] | None = None
         self._ended: list[EndedStep | EndedRun] = []
 
@@ -47,6 +48,11 @@ class Joining:
         self._waiting += assigned
         self._ended = []
         self._history = self._bus.history(self._steps_topic, self._remembered_since_ms())
+
+    def add_anew(self, partition: Partition, offset: int) -> None:
+        """Let a partition wait whose topic was made anew, to be read from `offset`."""
+        self._first_offsets[partition] = offset
+        self.add([Assignment(partition, None)])
 
     def drop(self, partitions: Sequence[Partition]) -> None:
         """Forget partitions that left before they were started."""
@@ -75,6 +81,8 @@ class Joining:
         if assignment.committed is not None:
             return assignment.committed
         partition, start = assignment.partition, self._settings.start_at
+        if partition in self._first_offsets:
+            return Commit(self._first_offsets.pop(partition))
         if start.time is not None:
             return Commit(self._bus.offset_at(partition, int(start.time.timestamp() * 1000)))
         if start.where == "latest":

@@ -190,11 +190,14 @@ class Service:
         if policy == "stop":
             raise ServiceError(f"{text}; input.out_of_range is stop")
         offset = held if policy == "earliest" else self._bus.end_offset(partition)
-        log.error("%s: records were lost to retention; going on from %d", text, offset)
-        if offset < wanted:
-            # The topic was made anew: what the ledger knows is of records that never come again.
+        is_new = offset < wanted
+        why = "the topic was made anew" if is_new else "records were lost to retention"
+        log.error("%s: %s; going on from %d", text, why, offset)
+        if is_new:
+            # What the ledger knows is of records that never come again, but the steps that have
+            # ended may be fed again.
             self._forget(partition)
-            self._start(partition, Commit(offset), is_new=True)
+            self._joining.add_anew(partition, offset)
         else:
             self._bus.start(partition, offset)
             self._upkeep.begin(partition)

@@ -13,7 +13,7 @@ import pytest
 from engines.denoiser import GaussianDenoiser
 from engines.errors import EngineError
 from streamer.bus.partitioner import partition_of
-from streamer.bus.record import Partition, Replaced
+from streamer.bus.record import Commit, Partition, Replaced
 from streamer.composition import open_model
 from streamer.domain import Array
 from streamer.headers import AGAIN
@@ -295,6 +295,23 @@ def test_records_lost_to_retention_stop_a_daemon_that_was_told_so(world: World) 
         world.daemon(input={"out_of_range": "stop"}) as service,
     ):
         drain(service)
+
+
+def test_a_topic_made_anew_is_read_from_its_start_and_repeats_nothing(world: World) -> None:
+    world.feed(forecast([0], [0], [0]))
+    work_off(world)
+    far = Commit(100, world.committed().metadata)
+    world.broker.group("wind").commits[Partition("in", 0)] = far
+    world.feed(forecast([3], [0], [0]))
+
+    with world.daemon() as service:
+        while len(world.steps) < 2:
+            service.turn()
+        drain(service)
+        service.stop(10)
+
+    assert [step.key.minutes for step in world.steps] == [0, 180]
+    assert world.committed().next_offset == 4
 
 
 # Partitions and instances
