@@ -14,6 +14,7 @@ from engines.denoiser import Denoiser
 from engines.open import open_bundle
 from monitoring.metrics import Metrics
 from monitoring.probes import Status
+from streamer.allocator import keep_freed_memory
 from streamer.announcements import Announcer
 from streamer.bus.record import Bus, Revoked
 from streamer.config import Config
@@ -107,6 +108,7 @@ def composed(
     expected: the lead times of a run, in minutes, where the configuration does not decide.
     workers: idle ones that outlive the block, for whoever opens one daemon after another.
     """
+    keep_freed_memory()
     wake = threading.Event()
     with ExitStack() as stack:
         # The bus calls these only while it is polled, and that is done by the service.

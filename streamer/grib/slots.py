@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from streamer.allocator import keep_freed_memory
 from streamer.domain import Decoded
 from streamer.grib import regrid
 from streamer.grib.wants import Wants
@@ -172,6 +173,7 @@ def _no_main() -> Iterator[None]:
 
 def _serve(connection: Connection, given: Shared, answers: Shared, task: Task) -> None:
     """Decode records until the parent closes the pipe; runs in the worker process."""
+    keep_freed_memory()
     _settle(task)
     if task.prepare is not None:
         task.prepare(task.wants)

@@ -1,0 +1,25 @@
+"""Keeps the memory that arrays give back, instead of asking the system for it field after field.
+
+By default glibc gives the top of its heap back as soon as a few large arrays are freed, so each
+array of the next field costs a page fault every 4 KB. On a virtual machine that was a third of the
+time of decoding a field and a fifth of encoding one.
+"""
+
+import ctypes
+
+# mallopt's parameters, from glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+
+#: The largest threshold that glibc takes: half of a thread's heap.
+_MAPPED_ABOVE_BYTES = 32 << 20
+#: So much freed memory at the top of a heap is kept.
+_KEPT_BYTES = 256 << 20
+
+
+def keep_freed_memory() -> bool:
+    """Let this process reuse large blocks; whether its C library took that. Call it once, early."""
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallopt"):
+        return False
+    taken = library.mallopt(_MMAP_THRESHOLD, _MAPPED_ABOVE_BYTES)
+    return bool(taken and library.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES))
