@@ -7,7 +7,7 @@ import time
 _SELDOM_S = 30.0
 _ERROR = re.compile(r"\w*Error: [^()]*")
 # That time ran out and that the line was cut are consequences; we are asked for the cause.
-_FOLLOWS = re.compile(r"^KafkaTimeoutError|disconnected")
+_FOLLOWS = re.compile(r"^KafkaTimeoutError|^RequestTimedOutError|disconnected")
 
 log = logging.getLogger(__name__)
 

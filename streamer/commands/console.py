@@ -2,7 +2,9 @@
 
 import json
 import logging
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 
@@ -22,6 +24,14 @@ def result(value: Mapping[str, object] | str, *, as_json: bool = False) -> None:
 def is_terminal() -> bool:
     """Whether somebody watches standard error, so that progress is worth drawing."""
     return sys.stderr.isatty()
+
+
+def stop_signal() -> threading.Event:
+    """Return what SIGINT and SIGTERM set from now on, even where a shell had SIGINT ignored."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
 
 
 def start_log(level: int = logging.INFO) -> None:

@@ -113,17 +113,15 @@ class _Feeder:
         self._show_progress("")
 
     def watch(self, paths: Sequence[Path]) -> None:
-        """Feed what is there and what arrives, until interrupted."""
-        arrivals = Arrivals()
+        """Feed what is there and what arrives, until SIGINT or SIGTERM."""
+        arrivals, stop = Arrivals(), console.stop_signal()
         console.say(f"watching {', '.join(str(path) for path in paths)}; interrupt to end")
-        try:
-            while True:
-                looks = look_at(files_under(paths))
-                for path, look in arrivals.complete(looks, time.time_ns()):
-                    self._feed_arrived(path, look, arrivals)
-                time.sleep(_LOOK_S)
-        except KeyboardInterrupt:
-            self._writer.flush()
+        while not stop.is_set():
+            looks = look_at(files_under(paths))
+            for path, look in arrivals.complete(looks, time.time_ns()):
+                self._feed_arrived(path, look, arrivals)
+            stop.wait(_LOOK_S)
+        self._writer.flush()
 
     def _feed_arrived(self, path: Path, look: Look, arrivals: Arrivals) -> None:
         content = read_file(path, self._label)

@@ -2,13 +2,13 @@
 
 import argparse
 import logging
-import signal
 import threading
 from pathlib import Path
 
 from engines.errors import UsageError
 from monitoring.probes import Probes
 from streamer.bus.kafka import KafkaBus
+from streamer.commands import console
 from streamer.composition import composed, open_meters, open_model
 from streamer.config import Config, load
 
@@ -28,10 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.config}: bus.memory is true, but a daemon needs a broker that others "
             "reach; `downscaled demo` and `downscaled replay` run in memory"
         )
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    serve(config, stop)
+    serve(config, console.stop_signal())
     return 0
 
 
