@@ -4,7 +4,8 @@ kafka-python 3 has transactions, consumer groups with static members and TLS wit
 What its use rests on, and its documentation does not say, stands beside the lines that need it.
 """
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
@@ -150,6 +151,17 @@ def abandon(producer: Any) -> None:
     producer._unregister_cleanup()  # noqa: SLF001
     producer._sender.force_close()  # noqa: SLF001
     producer._closed = True  # noqa: SLF001
+
+
+def look_up(consumer: Any, topics: Sequence[str], patience_s: float) -> None:
+    """Let a consumer learn its topics' partitions, which a topic just made may not have yet.
+
+    Who joins a group before it knows them deals out nothing, and finds out much later.
+    """
+    deadline = time.monotonic() + patience_s
+    for topic in topics:
+        while not consumer.partitions_for_topic(topic) and time.monotonic() < deadline:
+            time.sleep(_RETRY_MS / _SECOND_MS)
 
 
 def open_admin(settings: BusSettings) -> Any:

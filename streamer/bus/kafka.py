@@ -63,10 +63,8 @@ class KafkaBus:
         self._asker: Any = client.open_consumer(settings, in_group=False)
         self._listener = client.Listener(self._take)
         self._consumer.subscribe(topics=list(reads), listener=self._listener)
-        # Who joins before it knows the topics deals out nothing, and finds out minutes later.
         with client.translated(settings):
-            for topic in reads:
-                self._consumer.partitions_for_topic(topic)
+            client.look_up(self._consumer, reads, settings.connect_timeout_s)
 
     def poll(self, timeout_s: float) -> Polled:
         """Wait for records of partitions that are started and not paused; see `Bus.poll`."""

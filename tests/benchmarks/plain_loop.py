@@ -49,8 +49,7 @@ class PlainLoop:
     def _run(self) -> None:
         key = client.TopicPartition(self._reads, 0)
         self._consumer.subscribe(topics=[self._reads], listener=self._listener)
-        # Who joins before it knows the topics deals out nothing, and finds out minutes later.
-        self._consumer.partitions_for_topic(self._reads)
+        client.look_up(self._consumer, [self._reads], 30.0)
         while not self._listener.held:
             self._consumer.poll(_POLL_MS)
         waiting: list[tuple[bytes, bytes]] = []
