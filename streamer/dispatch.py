@@ -180,8 +180,7 @@ class Dispatch:
     ) -> list[tuple[FieldEntry, Outgoing]]:
         """Encode all draws of one parameter, (D, H, W), as records."""
         order, key = self._order, begun.step.key
-        trace = [begun.tenure.traceparents.get(o.offset) for o in begun.step.origins]
-        sender = Sender(order.group, next((t for t in trace if t), None))
+        sender = Sender(order.group, begun.tenure.traceparent(begun.step.origins))
         with self._metrics.timed("encode"):
             target = FieldTarget(key, field.parameter, order.grid, field.factor)
             template = self._templates.prepare(field.message, target)

@@ -70,7 +70,7 @@ class Publishing:
         outcome = Outcome.FAILED if made.fault else Outcome.COMPLETE
         if made.fault:
             log.error("step %s failed: %s", step.key.text, made.fault)
-        trace = self._parts.reception.traceparent(step.origins, tenure)
+        trace = tenure.traceparent(step.origins)
         records = [*made.records, self._parts.announcer.made(made, trace, self._parts.now())]
         run_ended = self._parts.assembler.end(step.key, outcome)
         tenure.let_go(step.origins, tenure.refused.pop(step.key, ()))

@@ -52,6 +52,11 @@ class Tenure:
     traceparents: dict[int, bytes] = field(default_factory=dict)
     refused: dict[StepKey, tuple[Origin, ...]] = field(default_factory=dict)
 
+    def traceparent(self, origins: Iterable[Origin]) -> bytes | None:
+        """Return the first trace context that came with one of these records."""
+        known = (self.traceparents.get(origin.offset) for origin in origins)
+        return next((trace for trace in known if trace), None)
+
     def let_go(self, origins: Iterable[Origin], refused: Iterable[Origin]) -> None:
         """Release what a step held, and send the letters of what was refused because of it."""
         for origin in refused:
@@ -159,11 +164,6 @@ class Reception:
         if is_at_end and not tenure.order.pending:
             tenure.clock.reach_end()
         return self._assembler.expire(tenure.partition.number, tenure.clock.time(self._now()))
-
-    def traceparent(self, origins: Iterable[Origin], tenure: Tenure) -> bytes | None:
-        """Return the first trace context that came with one of these records."""
-        known = (tenure.traceparents.get(origin.offset) for origin in origins)
-        return next((trace for trace in known if trace), None)
 
     def _let_through(
         self, tenure: Tenure, offset: int, messages: list[Decoded] | None

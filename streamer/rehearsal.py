@@ -147,8 +147,9 @@ def _feed_and_turn(
     partition = broker.partitions(config.input.topic)[0]
     waiting, is_over = iter(records), False
     while not (is_over and service.is_drained):
-        lot = [] if is_over else list(islice(waiting, service.room_for(partition, _AHEAD)))
-        is_over = is_over or (not lot and service.room_for(partition, _AHEAD) > 0)
+        room = service.room_for(partition, _AHEAD)
+        lot = list(islice(waiting, room))
+        is_over = is_over or len(lot) < room
         broker.append(lot)
         service.turn()
         reader.take()
