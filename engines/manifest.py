@@ -3,24 +3,30 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, Literal, TypeGuard, TypeVar, get_args
 
 from engines.errors import BundleError, UsageError
 from engines.precondition import KINDS
 from engines.sampler import SamplerSettings
 
-#: The version of the folder's layout and of the keys below.
-FORMAT = 1
+#: The version of the folder's layout and of the keys below that is written.
+FORMAT = 2
+#: What can be read. Format 1 knew no `transform`, which its readers would have passed over.
+READABLE = (1, 2)
+
+_NUMBERS = ("coarse_mean", "coarse_std", "fine_mean", "fine_std", "residual_std")
 
 T = TypeVar("T")
+Transform = Literal["none", "log1p"]
 
 
 @dataclass(frozen=True, slots=True)
 class Normalisation:
     """How one channel's numbers relate to physical values, in the parameter's units.
 
-    coarse_norm = (coarse - coarse_mean) / coarse_std, the same for fine, and the network's
-    residual = (fine_norm - coarse_norm) / residual_std.
+    coarse_norm = (f(coarse) - coarse_mean) / coarse_std, the same for fine, and the network's
+    residual = (fine_norm - coarse_norm) / residual_std. transform: what f is, `none` for the
+    value itself or `log1p` for ln(1 + value); means and deviations are those of f.
     """
 
     coarse_mean: float
@@ -28,6 +34,7 @@ class Normalisation:
     fine_mean: float
     fine_std: float
     residual_std: float
+    transform: Transform = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,8 @@ class Manifest:
     grid, H north to south. tile: (h, w) that the network takes. overlap: least overlap of two
     neighbouring tiles, (rows, columns). periodic: whether columns go round the globe.
     constant_names: the K constant channels. labels: names of the network's labels, () for none.
-    grib: the part that only the house reads, as it stands in the file.
+    network: what builds the network, as `engines.networks` reads it; {} where a bundle does not
+    say. grib: the part that only the house reads, as it stands in the file.
     """
 
     name: str
@@ -60,6 +68,7 @@ class Manifest:
     preconditioning: Preconditioning
     sampler: SamplerSettings
     normalisation: tuple[Normalisation, ...]
+    network: Mapping[str, Any]
     grib: Mapping[str, Any]
     licence: str
     attribution: str
@@ -73,10 +82,11 @@ def parse(model: object, statistics: object, where: str) -> dict[str, Any]:
     """
     if not isinstance(model, Mapping) or not isinstance(statistics, Mapping):
         raise BundleError(f"{where}: model.json and statistics.json must each hold a JSON object")
-    if model.get("format") != FORMAT:
-        raise BundleError(
-            f"{where}/model.json: format is {model.get('format')!r}, this version reads {FORMAT}"
-        )
+    stated = model.get("format")
+    # True equals 1, and is no version.
+    if isinstance(stated, bool) or stated not in READABLE:
+        known = " and ".join(map(str, READABLE))
+        raise BundleError(f"{where}/model.json: format is {stated!r}, this version reads {known}")
     faults: list[str] = []
     reading = _Reading(model, faults)
     channels = reading.names("channels")
@@ -92,6 +102,7 @@ def parse(model: object, statistics: object, where: str) -> dict[str, Any]:
         "preconditioning": _preconditioning(reading),
         "sampler": _sampler(reading),
         "normalisation": tuple(_normalisation(statistics, name, faults) for name in channels),
+        "network": reading.mapping("network") if "network" in model else {},
         "grib": reading.mapping("grib"),
         "licence": reading.text("licence"),
         "attribution": reading.text("attribution"),
@@ -180,15 +191,22 @@ def _normalisation(
     if not isinstance(part, Mapping):
         faults.append(f"statistics.json: {channel} is {part!r}, wanted an object of five numbers")
         return None
-    wanted = Normalisation.__dataclass_fields__
+    transform = part.get("transform", "none")
     wrong = [
         f"statistics.json: {channel}.{key} is {part.get(key)!r}, wanted a number"
         f"{' above 0' if key.endswith('_std') else ''}"
-        for key in wanted
+        for key in _NUMBERS
         if not (_is_positive if key.endswith("_std") else _is_finite)(part.get(key))
     ]
+    if transform not in get_args(Transform):
+        wrong.append(
+            f"statistics.json: {channel}.transform is {transform!r}, "
+            f"wanted one of {', '.join(get_args(Transform))}"
+        )
     faults += wrong
-    return None if wrong else Normalisation(**{key: float(part[key]) for key in wanted})
+    if wrong:
+        return None
+    return Normalisation(**{key: float(part[key]) for key in _NUMBERS}, transform=transform)
 
 
 def _misfits(found: Mapping[str, Any]) -> Sequence[str]:
@@ -204,7 +222,25 @@ def _misfits(found: Mapping[str, Any]) -> Sequence[str]:
             overlap[0] >= tile[0] or overlap[1] >= tile[1],
         ),
     ]
+    checks += [
+        (f"network.{key} is {given!r}, but the rest of the manifest needs {wanted}", True)
+        for key, wanted in _network_wanted(found).items()
+        if (given := found["network"].get(key, wanted)) != wanted
+    ]
     return [f"model.json: {text}" for text, is_wrong in checks if is_wrong]
+
+
+def _network_wanted(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a stated network must have so that it fits channels, constants and labels."""
+    channels, constants = len(found["channels"]), len(found["constant_names"])
+    is_direct = found["preconditioning"].kind == "direct"
+    return {
+        "inputs": channels * (1 if is_direct else 2) + constants,
+        "outputs": channels,
+        "tile": list(found["tile"]),
+        "labels": len(found["labels"]),
+        "direct": is_direct,
+    }
 
 
 def _is_finite(value: object) -> TypeGuard[float]:

@@ -165,7 +165,12 @@ def test_every_fault_of_the_manifest_is_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "format is 2, this version reads 1"),
+        ({"format": 3}, "format is 3, this version reads 1 and 2"),
+        ({"format": True}, "format is True, this version reads"),
+        ({"format": None}, "format is None, this version reads"),
+        ({"network": {"inputs": 9}}, "network.inputs is 9, .* needs 7"),
+        ({"network": {"tile": [8, 16]}}, r"network.tile is \[8, 16\], .* needs \[8, 12\]"),
+        ({"network": "ddpmpp"}, "network is 'ddpmpp', wanted an object"),
         ({"tile": [16, 12]}, r"tile \(16, 12\) is larger than the grid"),
         ({"overlap": [8, 2]}, r"overlap \(8, 2\) leaves nothing"),
         ({"channels": ["10u", "10u"]}, "wanted names that differ"),
