@@ -1,23 +1,33 @@
 """What the house asks of a network: a denoiser, and one with a closed-form answer."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from engines.sampler import SamplerSettings
 
 Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """What an engine is, for logs, the step's record and the metric `engine_info`."""
+    """What an engine is, for logs, the step's record and the metric `engine_info`.
+
+    batch: tiles in one call that pay off; 1 on a CPU, where batching gains nothing.
+    buckets: the numbers of tiles that the engine has a shape for, rising, `batch` the last. Any
+    other number is computed as the next bucket, or as several; a tile's last bits depend on
+    nothing but the bucket.
+    """
 
     backend: str
     precision: str
     device: str
     version: str
-    batch: int  #: tiles in one call that pay off; 1 on a CPU, where batching gains nothing
+    batch: int
+    buckets: tuple[int, ...] = (1,)
 
 
 class Denoiser(Protocol):
@@ -35,7 +45,28 @@ class Denoiser(Protocol):
 
         x: (B, C, H, W). sigma: (B,), above 0, may differ from tile to tile.
         condition: (B, K, H, W). labels: (B, L), or None for a network without labels.
-        Raises EngineError when the runtime fails.
+        Raises EngineError when the runtime fails, OutOfMemory when half the tiles may fit.
+        """
+        ...
+
+
+@runtime_checkable
+class Sampling(Protocol):
+    """What a denoiser may offer besides: whole runs of the sampler without leaving the device."""
+
+    def sample(
+        self,
+        noise: Array,
+        settings: "SamplerSettings",
+        condition: Array,
+        labels: Array | None = None,
+    ) -> Array:
+        """Return the clean residual of each tile, (B, C, H, W) float32.
+
+        Equal to `engines.sampler.solver` driven with this denoiser, to rounding.
+        noise: (M, B, C, H, W), standard normal: the first one starts, noise[i + 1] churns level
+        i; M is 1, or steps + 1 where `settings.s_churn` is above 0. condition: (B, K, H, W).
+        labels: (B, L) or None. Raises as `Denoiser.denoise` does.
         """
         ...
 

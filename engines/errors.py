@@ -29,3 +29,9 @@ class EngineError(DownscaledError):
     """An engine that cannot be loaded, does not reproduce its golden vectors, or fails at work."""
 
     reason = "engine"
+
+
+class OutOfMemory(EngineError):
+    """A batch that the device's memory does not hold; half of it may fit."""
+
+    reason = "memory"
