@@ -21,6 +21,7 @@ from streamer.config import Config
 from streamer.dispatch import Dispatch, Order
 from streamer.domain import Reason
 from streamer.downscale.engine_room import EngineRoom
+from streamer.downscale.labels import refuse_unknown as refuse_unknown_labels
 from streamer.downscale.tiles import Layout
 from streamer.grib.decode import decode, prepare
 from streamer.grib.encode import Imprint, refuse_unknown
@@ -62,6 +63,7 @@ def utc_now() -> datetime:
 def open_model(config: Config) -> Model:
     """Open the configured bundle on the configured engine; BundleError, EngineError."""
     bundle = open_manifest(config.model.bundle)
+    refuse_unknown_labels(bundle.labels)
     engine = config.engine
     denoiser = open_bundle(bundle, engine.backend, engine.precision, engine.threads)
     return Model(bundle, read_manifest(bundle.grib), denoiser)

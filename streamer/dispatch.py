@@ -17,6 +17,7 @@ from streamer.bus.record import Outgoing
 from streamer.domain import Array, Field, Grid, Step, StepKey
 from streamer.downscale.condition import condition
 from streamer.downscale.engine_room import EngineRoom, Result
+from streamer.downscale.labels import labels
 from streamer.downscale.products import out_of_range, ranges
 from streamer.downscale.tiles import Layout
 from streamer.downscale.work import Recipe, Work, noise_keys
@@ -154,10 +155,11 @@ class Dispatch:
             made = condition(step, order.bundle)
         draws = noise_keys(step.key, order.draws, order.seed, order.noise)
         recipe = Recipe(order.bundle, order.layout, order.settings)
+        told = labels(order.bundle.labels, step.key.valid_time) if order.bundle.labels else None
         with self._submitting:
             # A step that was forgotten meanwhile must not be computed.
             if key in self._begun:
-                self._room.submit(Work(key, recipe, made, draws))
+                self._room.submit(Work(key, recipe, made, draws, labels=told))
 
     def _encode(self, result: Result) -> None:
         begun = self._begun.get(result.key)  # type: ignore[call-overload]

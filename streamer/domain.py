@@ -1,7 +1,7 @@
 """The words of the house as values: grids, keys, fields, steps, and why a message is refused."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 
@@ -94,6 +94,11 @@ class StepKey:
     def hours(self) -> float:
         """Lead time in hours."""
         return self.minutes / 60
+
+    @property
+    def valid_time(self) -> datetime:
+        """When the forecast is for: reference time and lead time together."""
+        return self.run.reference_time + timedelta(minutes=self.minutes)
 
 
 def step_text(minutes: int) -> str:

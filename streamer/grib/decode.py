@@ -120,7 +120,7 @@ def _read_field(
     except wind.AnglesUnknown as error:
         raise _Refused(Reason.GRID_RELATIVE_WIND, f"{name} at +{_lead(key)}: {error}") from error
     except regrid.NotCovered as error:
-        wanted = f"the bundle needs {grids.reach(wants.manifest.coarse.grid)}"
+        wanted = f"the bundle needs {grids.reach(wants.manifest.coarse.target)}"
         text = f"{name} at +{_lead(key)} on {grid.words}: {error}; {wanted}"
         raise _Refused(Reason.OUTSIDE_AREA, text) from error
     except regrid.RegridError as error:
@@ -160,8 +160,9 @@ def _check_grid(grid: grids.InputGrid, manifest: GribManifest) -> None:
     if grid.spacing > widest * (1 + 1e-6):
         text = f"{grid.words} is {grid.spacing:g} degrees wide, the bundle takes at most {widest:g}"
         raise _Refused(Reason.COARSER_THAN_BUNDLE, text)
-    if grid.regular is not None and not grids.covers(grid.regular, coarse):
-        found, wanted = grids.reach(grid.regular), grids.reach(coarse)
+    target = manifest.coarse.target
+    if grid.regular is not None and not grids.covers(grid.regular, target):
+        found, wanted = grids.reach(grid.regular), grids.reach(target)
         text = f"the field covers {found}, the bundle needs {wanted}"
         raise _Refused(Reason.OUTSIDE_AREA, text)
 

@@ -17,14 +17,27 @@ Key = int | float | str
 _GRID_KEYS = ("north", "west", "spacing_lat", "spacing_lon", "rows", "columns")
 #: MIR's cubic stencil reaches over the poles and the date line, so it knows no limited area.
 _GLOBAL_ONLY = ("structured-bicubic", "structured-biquasicubic")
+#: How an input on another grid comes to the fine grid before it is resized: box averages keep
+#: the amount of rain, make nothing negative, and let nothing finer than the fine grid through.
+ONTO_FINE = "grid-box-average"
 
 
 @dataclass(frozen=True, slots=True)
 class Coarse:
-    """The coarse grid, and MIR's name of the operator that takes finer fields to it."""
+    """The coarse grid, and MIR's name of the operator that takes finer fields to `target`.
+
+    resized: the fine grid, where the coarse one is the fine field resized as an image and back
+    (`resize.py`); None where MIR leads to the coarse grid itself.
+    """
 
     grid: Grid
     interpolation: str
+    resized: Grid | None = None
+
+    @property
+    def target(self) -> Grid:
+        """The grid that MIR takes an input to."""
+        return self.resized or self.grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +66,7 @@ class Parameter:
 
     low, high: sound values in `units`; outside them a message is refused.
     fill_missing: what missing values become, in `units`; None refuses messages that have any.
+    accumulated: messages hold amounts since some time, and the channel is `units` an hour.
     """
 
     name: str
@@ -62,11 +76,15 @@ class Parameter:
     high: float
     fill_missing: float | None = None
     vector: Vector | None = None
+    accumulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class GribManifest:
-    """What a bundle says about GRIB; `interpolation` leads from the coarse grid to `grid`."""
+    """What a bundle says about GRIB; `interpolation` leads from the coarse grid to `grid`.
+
+    Where the coarse fields are resized, the way back is too: `interpolation` is "resize".
+    """
 
     grid: Grid
     coarse: Coarse
@@ -86,7 +104,7 @@ def read_manifest(part: Mapping[str, Any]) -> GribManifest:
     faults: list[str] = []
     grid = _grid(part.get("grid"), "grib.grid", faults)
     coarse = _coarse(part.get("coarse"), grid, faults)
-    interpolation = text(part.get("interpolation"), "grib.interpolation", faults)
+    interpolation = _interpolation(part.get("interpolation"), coarse, faults)
     if interpolation in _GLOBAL_ONLY and not is_global(coarse.grid):
         faults.append(f"grib.interpolation: {interpolation} serves global grids only")
     parameters = _parameters(part.get("parameters"), faults)
@@ -147,8 +165,20 @@ def _grid(part: object, where: str, faults: list[str]) -> Grid:
     return grid
 
 
+def _interpolation(stated: object, coarse: Coarse, faults: list[str]) -> str:
+    """Read the way from the coarse grid to the fine one; a resize needs no word for its own."""
+    if coarse.resized is not None and stated is None:
+        return "resize"
+    found = text(stated, "grib.interpolation", faults)
+    if coarse.resized is not None and found != "resize":
+        faults.append(f"grib.interpolation is {found!r}, a coarse field resized returns by resize")
+    return found
+
+
 def _coarse(part: object, fine: Grid, faults: list[str]) -> Coarse:
     """Read the coarse operator; without an `area` it has the globe, or the fine grid's area."""
+    if entry(part, "resize") is not None:
+        return _resized(entry(part, "resize"), fine, faults)
     where = "grib.coarse"
     if entry(part, "method") != "mir":
         faults.append(f"{where}.method is {entry(part, 'method')!r}, this version knows 'mir'")
@@ -165,6 +195,30 @@ def _coarse(part: object, fine: Grid, faults: list[str]) -> Coarse:
     if min(grid.shape) < 2:
         faults.append(f"{where}: its area holds {grid.rows} rows and {grid.columns} columns")
     return Coarse(grid, interpolation)
+
+
+def _resized(part: object, fine: Grid, faults: list[str]) -> Coarse:
+    """Read a resize: the same area in fewer rows and columns, each the middle of its box."""
+    where = "grib.coarse.resize"
+    shape = {key: number(entry(part, key), f"{where}.{key}", faults) for key in ("rows", "columns")}
+    limits = {"rows": fine.rows, "columns": fine.columns}
+    for key, found in shape.items():
+        if math.isfinite(found) and not (found == int(found) and 2 <= found <= limits[key]):
+            faults.append(f"{where}.{key} is {found:g}, wanted a whole one from 2 to {limits[key]}")
+    if not all(math.isfinite(found) and found >= 2 for found in shape.values()):
+        return Coarse(fine, ONTO_FINE, fine)
+    rows, columns = int(shape["rows"]), int(shape["columns"])
+    spacing_lat = fine.spacing_lat * fine.rows / rows
+    spacing_lon = fine.spacing_lon * fine.columns / columns
+    grid = Grid(
+        north=fine.north + (fine.spacing_lat - spacing_lat) / 2,
+        west=fine.west - (fine.spacing_lon - spacing_lon) / 2,
+        spacing_lat=spacing_lat,
+        spacing_lon=spacing_lon,
+        rows=rows,
+        columns=columns,
+    )
+    return Coarse(grid, ONTO_FINE, fine)
 
 
 def _around(fine: Grid, spacing_lon: float, spacing_lat: float) -> tuple[float, ...]:
@@ -214,7 +268,16 @@ def _parameter(name: str, body: object, faults: list[str]) -> Parameter:
         high=limits[1],
         fill_missing=None if fill is None else number(fill, f"{where}.fill_missing", faults),
         vector=None if vector is None else _vector(vector, f"{where}.vector", faults),
+        accumulated=_accumulated(entry(body, "accumulation"), f"{where}.accumulation", faults),
     )
+
+
+def _accumulated(body: object, where: str, faults: list[str]) -> bool:
+    if body is None:
+        return False
+    if entry(body, "per") != "hour":
+        faults.append(f"{where} is {body!r}, this version knows {{'per': 'hour'}}")
+    return True
 
 
 def _identity(body: object, where: str, faults: list[str]) -> Identity:

@@ -48,11 +48,11 @@ def _with_values(handle: Handle, values: Values) -> bytes:
 
 
 def _between(spacing: float, coarse: Coarse) -> Grid:
-    """Lay a regular grid over all boxes of the coarse grid, at least twice as fine as the input.
+    """Lay a regular grid over all boxes of MIR's target, at least twice as fine as the input.
 
     It must not be as fine: MIR takes a rotated grid of the wanted spacing for the wanted grid.
     """
-    wanted = coarse.grid
+    wanted = coarse.target
     lon, lat = (
         width / (2 * math.ceil(width / spacing - 1e-6))
         for width in (wanted.spacing_lon, wanted.spacing_lat)

@@ -1,5 +1,7 @@
 """The only door to MIR: fields to the bundle's coarse grid, and from there to its fine grid.
 
+Where the bundle's coarse fields are resized images, MIR leads to its fine grid only.
+
 Training and the daemon call these very functions, so that the network sees at work what it
 learned from. MIR keeps its weights in a folder of its own, see `use_cache`, and tells of them
 on standard output, where our results go: while it runs, file descriptor 1 leads to 2.
@@ -25,6 +27,7 @@ from engines.errors import DownscaledError, UsageError
 from streamer.domain import Array, Grid
 from streamer.grib.manifest import Coarse, lattice
 from streamer.grib.operators import written_down
+from streamer.grib.resize import resize
 
 _CACHE = "MIR_CACHE_PATH"
 #: MIR's words for a field that does not reach to the grid
@@ -56,7 +59,12 @@ def to_coarse(values: NDArray[np.floating[Any]], grid: Grid, coarse: Coarse) -> 
     turned = _on_grid(values, grid, coarse.grid)
     if turned is not None:
         return turned
-    return _to(values, grid, coarse.grid, coarse.interpolation)
+    if coarse.resized is None:
+        return _to(values, grid, coarse.grid, coarse.interpolation)
+    fine = _on_grid(values, grid, coarse.resized)
+    if fine is None:
+        fine = _to(values, grid, coarse.resized, coarse.interpolation)
+    return resize(fine, coarse.grid.shape)
 
 
 def message_to_coarse(message: bytes, coarse: Coarse, via: Grid | None = None) -> Array:
@@ -65,13 +73,20 @@ def message_to_coarse(message: bytes, coarse: Coarse, via: Grid | None = None) -
     via: a regular grid to interpolate to first, linearly, where MIR cannot average boxes.
     """
     if via is None:
-        values = _run(mir.GribMemoryInput(message), coarse.grid, coarse.interpolation)
+        values = _run(mir.GribMemoryInput(message), coarse.target, coarse.interpolation)
+        if coarse.resized is not None:
+            return resize(values, coarse.grid.shape)
         return values.astype(np.float32)
     return to_coarse(_run(mir.GribMemoryInput(message), via, "linear"), via, coarse)
 
 
 def to_fine(values: Array, coarse: Coarse, fine: Grid, interpolation: str) -> Array:
-    """Interpolate a coarse field, (h, w), to the fine grid, (H, W) float32."""
+    """Interpolate a coarse field, (h, w), to the fine grid, (H, W) float32.
+
+    A field that was resized returns as it came: `interpolation` is for the others.
+    """
+    if coarse.resized is not None:
+        return resize(values, fine.shape)
     return _to(values, coarse.grid, fine, interpolation)
 
 
