@@ -12,6 +12,7 @@ from streamer.domain import Array, Field, Step
 def condition(step: Step, bundle: Bundle) -> Array:
     """Return (C + K, H, W) float32: normalised, interpolated coarse fields, then constants.
 
+    coarse_norm = (f(coarse) - coarse_mean) / coarse_std, f the channel's `transform`.
     The first C channels are in the bundle's order whatever the step's, and serve again when the
     residual is added (`products.physical`).
     """
@@ -19,6 +20,8 @@ def condition(step: Step, bundle: Bundle) -> Array:
     fields = made[: len(bundle.channels)]
     _combine(step, bundle, (lambda f: f.interpolated, lambda f: f.crossed), out=fields)
     for i, normal in enumerate(bundle.normalisation):
+        if normal.transform == "log1p":
+            np.log1p(fields[i], out=fields[i])
         fields[i] -= np.float32(normal.coarse_mean)
         fields[i] *= np.float32(1.0 / normal.coarse_std)
     made[len(fields) :] = bundle.constants

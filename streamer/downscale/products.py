@@ -12,7 +12,8 @@ def physical(residual: Array, condition: Array, bundle: Bundle) -> Array:
     """Return draws in the bundle's units, (D, C, H, W) float32, written over `residual`.
 
     residual: (D, C, H, W), in units of its own deviation. condition: as `condition()` made it.
-    fine = (coarse_norm + residual * residual_std) * fine_std + fine_mean
+    f(fine) = (coarse_norm + residual * residual_std) * fine_std + fine_mean, f the channel's
+    `transform`; what the inverse of log1p makes negative stays so, as its network was trained.
     """
     normals = bundle.normalisation
     scale = _column([n.residual_std * n.fine_std for n in normals])
@@ -20,6 +21,9 @@ def physical(residual: Array, condition: Array, bundle: Bundle) -> Array:
     base += _column([n.fine_mean for n in normals])
     residual *= scale
     residual += base
+    for i, normal in enumerate(normals):
+        if normal.transform == "log1p":
+            np.expm1(residual[:, i], out=residual[:, i])
     return residual
 
 

@@ -38,6 +38,7 @@ def bundle_of(
             Normalisation(1.0, 5.0, 1.5, 6.0, 0.25),
             Normalisation(-1.0, 4.0, -0.5, 4.5, 0.5),
         ),
+        network={},
         grib=grib if grib is not None else {},
         licence="CC0",
         attribution="nobody",

@@ -1,8 +1,12 @@
 """What the network is told, and what is made of its answer."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from engines.bundle import Bundle
+from engines.manifest import Normalisation
 from streamer.domain import Array
 from streamer.downscale.condition import coarse, condition, interpolated
 from streamer.downscale.products import out_of_range, physical, ranges
@@ -92,6 +96,53 @@ def test_the_residual_that_training_saw_gives_back_the_fine_field() -> None:
     found = physical(residual[None], told, bundle)
 
     assert found[0] == pytest.approx(fine, abs=1e-4)
+
+
+def rainy(bundle: Bundle, fine_mean: float, fine_std: float) -> Bundle:
+    """The bundle with a second channel that is normalised after log1p."""
+    normal = Normalisation(0.3, 0.6, fine_mean, fine_std, 0.5, "log1p")
+    return replace(bundle, normalisation=(bundle.normalisation[0], normal))
+
+
+def test_a_channel_may_be_normalised_after_a_logarithm() -> None:
+    fields = winds() | {"10v": np.full(SHAPE, np.e - 1, np.float32)}
+
+    found = condition(step_of(fields), rainy(bundle_of(), 0.3, 0.6))
+
+    assert found[0] == pytest.approx((fields["10u"] - 1.0) / 5.0, abs=1e-6)
+    assert found[1] == pytest.approx((1.0 - 0.3) / 0.6, abs=1e-6)
+
+
+def test_equal_statistics_and_no_residual_give_the_coarse_field_back() -> None:
+    rain = np.random.default_rng(6).gamma(0.3, 4.0, SHAPE).astype(np.float32)
+    fields, bundle = winds() | {"10v": rain}, rainy(bundle_of(), 0.3, 0.6)
+
+    found = physical(
+        np.zeros((2, 2, *SHAPE), np.float32), condition(step_of(fields), bundle), bundle
+    )
+
+    np.testing.assert_allclose(found[:, 1], np.stack([rain, rain]), rtol=2e-6, atol=2e-7)
+
+
+def test_the_inverse_of_the_logarithm_is_not_cut_off_at_zero() -> None:
+    """f(fine) = (0 + residual / 2) * 0.6 + 0.3 is -0.3 for a residual of -2."""
+    told, bundle = np.zeros((3, *SHAPE), np.float32), rainy(bundle_of(), 0.3, 0.6)
+
+    found = physical(np.full((1, 2, *SHAPE), -2.0, np.float32), told, bundle)
+
+    assert found[0, 1] == pytest.approx(np.exp(-0.3) - 1.0)
+
+
+def test_fine_statistics_count_after_the_logarithm_too() -> None:
+    """f(fine) = (f(coarse) - 0.3) / 0.6 * 1.2 + 0.1, so 1 + fine = (1 + coarse)^2 exp(-0.5)."""
+    rain = np.random.default_rng(7).gamma(0.3, 4.0, SHAPE).astype(np.float32)
+    fields, bundle = winds() | {"10v": rain}, rainy(bundle_of(), 0.1, 1.2)
+
+    found = physical(
+        np.zeros((1, 2, *SHAPE), np.float32), condition(step_of(fields), bundle), bundle
+    )
+
+    assert 1 + found[0, 1] == pytest.approx((1 + rain) ** 2 * np.exp(-0.5), rel=1e-5)
 
 
 def test_ranges_come_from_the_manifest() -> None:
