@@ -1,12 +1,18 @@
 """Holds an engine against what its bundle says the network must answer, before it may serve."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
 from engines.bundle import GOLDEN, Bundle, read_arrays
 from engines.denoiser import Array, Denoiser
 from engines.errors import EngineError
+
+#: What rounding alone may cost a call of these networks: three to five times what was measured
+#: (1.9e-3 for fp16, 1.6e-2 for bf16), and far below what a wrong kernel or an overflow does.
+ROUNDING: Mapping[str, float] = MappingProxyType({"fp16": 1e-2, "bf16": 5e-2})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,15 +65,21 @@ def check(denoiser: Denoiser, golden: Golden, where: str) -> float:
         labels = None if golden.labels is None else golden.labels[case]
         found = denoiser.denoise(golden.x[case], golden.sigma[case], golden.condition[case], labels)
         error = relative_error(found, golden.denoised[case])
+        bound = bound_of(golden, denoiser.spec.precision)
         # Written so that an error that is not a number fails too.
-        if not error <= golden.bound:
+        if not error <= bound:
             raise EngineError(
                 f"{where}: {denoiser.spec.backend} {denoiser.spec.precision} does not reproduce "
                 f"`denoised`[{i}] at sigma {sigma:g}: relative error {error:.2e}, "
-                f"bound {golden.bound:.0e}"
+                f"bound {bound:.0e}"
             )
         worst = max(worst, error)
     return worst
+
+
+def bound_of(golden: Golden, precision: str) -> float:
+    """Return the largest error allowed to an engine of a precision: the bundle's, or rounding's."""
+    return max(golden.bound, ROUNDING.get(precision, 0.0))
 
 
 def relative_error(found: Array, wanted: Array) -> float:
