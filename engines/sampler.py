@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from engines.denoiser import Array
 from engines.errors import UsageError
+from engines.precondition import sigma_range
 
 #: Standard normal noise for one tile, (C, h, w), by index: 0 starts, i + 1 churns level i.
 #: The array belongs to the caller, who may write on it.
@@ -56,21 +57,29 @@ class SamplerSettings:
             raise UsageError(f"sampler: {'; '.join(faults)}")
 
 
-def levels(settings: SamplerSettings) -> NDArray[np.float64]:
-    """Return the noise levels, (steps + 1,), falling from sigma_max to sigma_min and then 0."""
+def levels(
+    settings: SamplerSettings, within: tuple[float, float] = (0.0, math.inf)
+) -> NDArray[np.float64]:
+    """Return the noise levels, (steps + 1,), falling from sigma_max to sigma_min and then 0.
+
+    within: lowest and highest level that the network knows (`precondition.sigma_range`). The two
+    ends are clamped to it before the levels between them are chosen: clamping each level instead
+    would bunch them at the ends.
+    """
+    low = min(max(settings.sigma_min, within[0]), within[1])
+    high = min(max(settings.sigma_max, within[0]), within[1])
     if settings.steps == 1:
-        return np.array([settings.sigma_max, 0.0])
+        return np.array([high, 0.0])
     inverse = 1.0 / settings.rho
-    way = np.linspace(settings.sigma_max**inverse, settings.sigma_min**inverse, settings.steps)
-    ramp = way**settings.rho
+    ramp = np.linspace(high**inverse, low**inverse, settings.steps) ** settings.rho
     # The ends are given, so rounding of the powers must not move them.
-    ramp[0], ramp[-1] = settings.sigma_max, settings.sigma_min
+    ramp[0], ramp[-1] = high, low
     return np.append(ramp, 0.0)
 
 
-def calls(settings: SamplerSettings) -> int:
-    """Return how often a draw of one tile calls the network."""
-    return 2 * settings.steps - 1
+def calls(settings: SamplerSettings, kind: str = "edm") -> int:
+    """Return how often a draw of one tile calls a network of this kind of preconditioning."""
+    return 1 if kind == "direct" else 2 * settings.steps - 1
 
 
 def derivative(x: Array, denoised: Array, sigma: float, out: Array | None = None) -> Array:
@@ -111,10 +120,21 @@ def heun(
     return x
 
 
-def solver(settings: SamplerSettings, noise: Noise) -> Solver:
-    """Return the solver that the settings ask for, started from `noise(0)`."""
-    schedule = levels(settings)
+def direct(x: Array) -> Solver:
+    """Ask once and return the answer: a plain regression, which looks at neither x nor sigma."""
+    # An array of its own: what is sent may be a part of a whole batch's.
+    return np.array((yield x, 1.0), dtype=np.float32)
+
+
+def solver(settings: SamplerSettings, noise: Noise, kind: str = "edm") -> Solver:
+    """Return the solver that the settings ask for, started from `noise(0)`.
+
+    kind: of preconditioning, which bounds the levels; `direct` is one call, without a level.
+    """
     x = noise(0)
+    if kind == "direct":
+        return (yield from direct(x))
+    schedule = levels(settings, sigma_range(kind))
     x *= float(schedule[0])
     return (yield from heun(x, schedule, settings, noise))
 
