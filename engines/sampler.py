@@ -102,7 +102,7 @@ def heun(
     slope, trial = np.empty_like(x), np.empty_like(x)
     way = [float(s) for s in schedule]
     for i, (level, after) in enumerate(pairwise(way)):
-        sigma = _raised(level, settings)
+        sigma = raised(level, settings)
         if sigma > level:
             added = noise(i + 1)
             added *= math.sqrt(sigma**2 - level**2) * settings.s_noise
@@ -149,7 +149,8 @@ def run(solving: Solver, denoise: Callable[[Array, float], Array]) -> Array:
             return np.asarray(end.value, dtype=np.float32)
 
 
-def _raised(level: float, settings: SamplerSettings) -> float:
+def raised(level: float, settings: SamplerSettings) -> float:
+    """Return the level that churn raises `level` to, before the step from it is made."""
     if settings.s_churn == 0.0 or not settings.s_min <= level <= settings.s_max:
         return level
     return level * (1.0 + min(settings.s_churn / settings.steps, LARGEST_GAMMA))
