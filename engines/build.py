@@ -5,12 +5,13 @@ precision that a CPU names may be slower than none: so each engine is tried wher
 harm. What it has shown is kept beside it, and the next start needs no second process.
 """
 
+import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +24,10 @@ from engines.hardware import hardware
 from engines.proof import Kept, Proof, proof_of, write_proof
 from engines.trial import Opener, Request, name_of
 
+_log = logging.getLogger(__name__)
+
+#: Engines whose speed differs by less than this are equally fast: timings repeat no better.
+_EQUAL = 0.05
 #: How long a trial may take: the widest network on TensorRT needs minutes to build.
 LIMIT_S = 1800.0
 #: Raised when our own code changes what a backend makes from a bundle.
@@ -70,6 +75,40 @@ def prove(
         # Another process may have made it while we waited.
         found = None if again else _kept(cache, key)
         return found if found is not None else _built(bundle, choice, cache, key, opener, limit_s)
+
+
+def fastest(bundle: Bundle, choices: Sequence[EngineChoice], cache: Path, opener: Opener) -> Kept:
+    """Return the fastest of several engines that may serve; of those as good as equal, the closest.
+
+    What was refused once stays refused until `prove(..., again=True)`. Raises EngineError with the
+    reason of each where none may serve.
+    """
+    right, wrong = [], []
+    for choice in choices:
+        fault = refusal(bundle, choice, cache)
+        if not fault:
+            try:
+                right.append(prove(bundle, choice, cache, opener))
+            except EngineError as error:
+                fault = str(error)
+        if fault:
+            wrong.append(fault)
+            _log.info("not taken: %s", fault)
+    if not right:
+        raise EngineError("; ".join(wrong) or "found no engine to try")
+    limit = min(engine.proof.seconds_a_tile for engine in right) * (1.0 + _EQUAL)
+    equal = [engine for engine in right if engine.proof.seconds_a_tile <= limit]
+    return min(equal, key=lambda engine: engine.proof.error)
+
+
+def precisions(choice: EngineChoice) -> tuple[str, ...]:
+    """Return the precisions that are worth a trial for `auto` on the choice's device."""
+    device = device_of(choice)
+    if device != "cpu":
+        # fp16 is eight times closer to float32 than bf16, but can overflow.
+        return ("fp16", "bf16")
+    slim = choice.backend in ("openvino", "torch") and hardware(device).has_bf16
+    return ("f32", "bf16") if slim else ("f32",)
 
 
 def refusal(bundle: Bundle, choice: EngineChoice, cache: Path) -> str:

@@ -1,6 +1,7 @@
 """What an engine has shown before it may serve, kept beside it."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +34,12 @@ class Proof:
     opened_s: float = 0.0
     peak_bytes: int = 0
     fault: str = ""
+
+    @property
+    def seconds_a_tile(self) -> float:
+        """The least time that a tile costs, over all batch sizes; infinite where none was timed."""
+        costs = (value / tiles for tiles, value in self.seconds.items())
+        return min(costs, default=math.inf)
 
 
 @dataclass(frozen=True, slots=True)
