@@ -188,14 +188,26 @@ def _values(handle: Handle, match: _Match) -> Values:
     if broken:
         text = f"{broken} of {raw.size} values are not finite"
         raise _Refused(Reason.UNDECODABLE, text)
-    low, high = float(values.min()), float(values.max())
-    if low < parameter.low or high > parameter.high:
-        text = (
-            f"values from {low:g} to {high:g} {parameter.units}, "
-            f"sound ones lie within {parameter.low:g} to {parameter.high:g}"
-        )
-        raise _Refused(Reason.OUT_OF_RANGE, text)
+    _check_range(handle, values, parameter)
     return values
+
+
+def _check_range(handle: Handle, values: Values, parameter: Parameter) -> None:
+    """Refuse values that cannot be true; of an amount, those that no rate in its hours gives."""
+    hours = _hours(handle) if parameter.accumulated else 1.0
+    low, high = float(values.min()), float(values.max())
+    if low < parameter.low * hours or high > parameter.high * hours:
+        within = f"{parameter.low * hours:g} to {parameter.high * hours:g}"
+        since = f" in {hours:g} h" if parameter.accumulated else ""
+        text = f"values from {low:g} to {high:g} {parameter.units}{since}, sound ones lie within "
+        raise _Refused(Reason.OUT_OF_RANGE, text + within)
+
+
+def _hours(handle: Handle) -> float:
+    """Return how long an amount was gathered, at least an hour: some centres write no start."""
+    handle.set("stepUnits", "m")
+    start, end = handle.integer("startStep"), handle.integer("endStep")
+    return max((end - start if end > start else end) / 60, 1.0)
 
 
 def _to_fine(coarse: Array, manifest: GribManifest) -> Array:

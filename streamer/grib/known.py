@@ -10,8 +10,8 @@ from typing import Any
 from engines.errors import BundleError
 
 #: By name: the body of `grib.parameters.<name>`. Units of the network; factors take GRIB's to
-#: them. A level is named only where the paramId leaves it open. GFS calls the skin's temperature
-#: `t` at the surface, and precipitation is metres to ECMWF and kg m-2 to others.
+#: them. A level is named only where the paramId leaves it open. Precipitation is metres to ECMWF
+#: and kg m-2 to others; the skin's temperature is `t` at the surface to GFS, and T_G to DWD.
 PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "2t": {"units": "K", "identities": [{"paramId": 167}], "range": [150.0, 350.0]},
     "10u": {
@@ -36,7 +36,11 @@ PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "2d": {"units": "K", "identities": [{"paramId": 168}], "range": [120.0, 330.0]},
     "skt": {
         "units": "K",
-        "identities": [{"paramId": 235}, {"paramId": 130, "typeOfLevel": "surface"}],
+        "identities": [
+            {"paramId": 235},
+            {"paramId": 130, "typeOfLevel": "surface"},
+            {"paramId": 500010},
+        ],
         "range": [130.0, 380.0],
     },
 }

@@ -22,10 +22,10 @@ def resize(values: NDArray[np.floating[Any]], shape: tuple[int, int]) -> Array:
     """
     field = np.asarray(values, dtype=np.float64)
     rows, columns = weights(field.shape[0], shape[0]), weights(field.shape[1], shape[1])
-    # The direction that shrinks more goes first, so that the other has less to do.
-    if columns.shape[0] * rows.shape[1] <= rows.shape[0] * columns.shape[1]:
-        return np.asarray(rows @ (columns @ field.T).T, dtype=np.float32)
-    return np.asarray((columns @ (rows @ field).T).T, dtype=np.float32)
+    # In this order the larger of the two fields is never transposed, which would copy it.
+    if rows.shape[0] <= rows.shape[1]:
+        return np.asarray((columns @ (rows @ field).T).T, dtype=np.float32, order="C")
+    return np.asarray(rows @ (columns @ field.T).T, dtype=np.float32)
 
 
 @lru_cache(maxsize=16)

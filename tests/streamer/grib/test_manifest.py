@@ -1,5 +1,6 @@
 """The bundle's GRIB part: read into values, or refused with every fault at once."""
 
+import re
 from typing import Any
 
 import pytest
@@ -111,3 +112,56 @@ def test_a_global_lattice_is_global(spacing: float, rows: int, columns: int) -> 
 def test_half_a_globe_is_not_global() -> None:
     assert not is_global(lattice(1, 1, (90, 0, 0, 359)))
     assert not is_global(lattice(1, 1, (90, 0, -90, 180)))
+
+
+def resized_part(**changes: Any) -> dict[str, Any]:
+    part = wind_part()
+    del part["interpolation"]
+    return part | {"coarse": {"resize": {"rows": 20, "columns": 45}}} | changes
+
+
+def test_a_resized_coarse_grid_has_the_middles_of_its_boxes() -> None:
+    """181 rows reach half a spacing over each pole: 181 degrees in 20 boxes, 360 in 45."""
+    found = read_manifest(resized_part())
+
+    coarse = found.coarse.grid
+    assert coarse.shape == (20, 45)
+    assert (coarse.spacing_lat, coarse.spacing_lon) == (9.05, 8.0)
+    assert (coarse.north, coarse.west) == (90.5 - 9.05 / 2, -0.5 + 4.0)
+    assert coarse.latitudes[-1] == pytest.approx(-coarse.north)
+    assert found.coarse.target == found.coarse.resized == found.grid
+    assert found.interpolation == "resize"
+
+
+def test_the_grid_of_mir_is_its_own_target() -> None:
+    found = read_manifest(wind_part())
+
+    assert found.coarse.target == found.coarse.grid
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"coarse": {"resize": {"rows": 200, "columns": 45}}}, "rows is 200, wanted a whole one"),
+        ({"coarse": {"resize": {"rows": 20.5, "columns": 1}}}, "columns is 1, wanted a whole one"),
+        ({"coarse": {"resize": {"rows": 20}}}, "resize.columns is None"),
+        ({"coarse": {"resize": "all"}}, "resize.rows is None"),
+        ({"interpolation": "linear"}, "is 'linear', a coarse field resized returns by resize"),
+    ],
+)
+def test_a_resize_that_cannot_be_is_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(BundleError, match=re.escape(words)):
+        read_manifest(resized_part(**changes))
+
+
+def test_a_channel_may_be_the_rate_of_what_messages_gather() -> None:
+    part = wind_part()
+    part["parameters"]["tp"] = parameter(228, [0, 0.5], accumulation={"per": "hour"})
+
+    found = read_manifest(part)
+
+    assert found.parameter("tp").accumulated
+    assert not found.parameter("10u").accumulated
+    part["parameters"]["tp"]["accumulation"] = {"per": "day"}
+    with pytest.raises(BundleError, match=r"tp.accumulation is .*'per': 'hour'"):
+        read_manifest(part)
