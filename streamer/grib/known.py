@@ -9,6 +9,9 @@ from typing import Any
 
 from engines.errors import BundleError
 
+#: Rows and columns of the globe that IPSL-AID's networks learned from, and of its coarse image.
+IPSL_AID_FINE, IPSL_AID_COARSE = (721, 1440), (80, 128)
+
 #: By name: the body of `grib.parameters.<name>`. Units of the network; factors take GRIB's to
 #: them. A level is named only where the paramId leaves it open. Precipitation is metres to ECMWF
 #: and kg m-2 to others; the skin's temperature is `t` at the surface to GFS, and T_G to DWD.
@@ -64,13 +67,21 @@ def parameters(names: Sequence[str]) -> dict[str, Any]:
 
 
 def resized_globe(
-    names: Sequence[str], shape: tuple[int, int] = (721, 1440), coarse: tuple[int, int] = (80, 128)
+    names: Sequence[str],
+    shape: tuple[int, int] = IPSL_AID_FINE,
+    coarse: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     """Return the whole `grib` part of a global network that learned from resized coarse fields.
 
-    names: its channels. shape: of the fine grid, 90 N to 90 S, eastward from 0 E; (721, 1440) and
-    (80, 128) are IPSL-AID's.
+    names: its channels. shape: of the fine grid, 90 N to 90 S, eastward from 0 E. coarse: of the
+    coarse fields; None makes them as many times smaller than `shape` as IPSL-AID does.
     """
+    if coarse is None:
+        rows, columns = (
+            max(2, round(n * small / large))
+            for n, small, large in zip(shape, IPSL_AID_COARSE, IPSL_AID_FINE, strict=True)
+        )
+        coarse = rows, columns
     return {
         "grid": {
             "north": 90.0,

@@ -107,6 +107,11 @@ def test_a_whole_part_is_a_manifest() -> None:
     assert found.parameter("tp").accumulated
 
 
+def test_another_globe_is_resized_by_the_same_factors() -> None:
+    assert read_manifest(resized_globe(SIX, shape=(361, 720))).coarse.grid.shape == (40, 64)
+    assert read_manifest(resized_globe(SIX, shape=(4, 6))).coarse.grid.shape == (2, 2)
+
+
 def test_the_pair_of_winds_is_one_only_where_both_are_channels() -> None:
     assert "vector" in parameters(["10u", "10v"])["10v"]
     assert "vector" not in parameters(["2t", "10v"])["10v"]
