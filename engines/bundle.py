@@ -101,6 +101,35 @@ def read_arrays(path: Path, wanted: Mapping[str, tuple[int | None, ...]]) -> dic
     return found
 
 
+def weight_shapes(bundle: Bundle) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor in `weights.safetensors`, read from its header alone.
+
+    Raises BundleError where that cannot be read.
+    Source: https://github.com/huggingface/safetensors (format).
+    """
+    path = bundle.path / WEIGHTS
+    try:
+        with path.open("rb") as opened:
+            size_bytes = int.from_bytes(opened.read(8), "little")
+            if size_bytes > path.stat().st_size:
+                raise ValueError(f"its header claims {size_bytes} bytes")
+            header = json.loads(opened.read(size_bytes))
+        return {
+            str(name): tuple(int(side) for side in one["shape"])
+            for name, one in header.items()
+            if name != "__metadata__"
+        }
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BundleError(f"{path}: cannot be read as safetensors: {error}") from error
+
+
+def read_model(bundle: Bundle) -> Mapping[str, Any]:
+    """Return `model.json` as it stands in the file, with what only people read."""
+    found = _json(bundle.path / MODEL)
+    assert isinstance(found, Mapping)  # `open_manifest` refused anything else
+    return found
+
+
 def _misfit(name: str, array: Any, shape: tuple[int | None, ...]) -> str:
     if array is None:
         return f"array {name!r} is missing"

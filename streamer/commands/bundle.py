@@ -1,25 +1,36 @@
-"""`downscaled bundle`: train a model on disk from fine GRIB, verify one, tell what it is."""
+"""`downscaled bundle`: make, import, verify and tell what a model on disk is."""
 
 import argparse
+import math
 from collections.abc import Callable
+from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 
-from engines.bundle import CARD, open_manifest
+from engines.bundle import Bundle, open_manifest, read_model, weight_shapes
+from engines.choice import BACKENDS, PRECISIONS
 from engines.errors import UsageError
-from engines.golden import check, read_golden
+from engines.golden import Case, cases, read_golden
 from engines.open import open_bundle
-from engines.sampler import calls
+from streamer.commands.bundle_page import facts, page
 from streamer.commands.console import result
+from streamer.downscale.labels import refuse_unknown
 from streamer.grib.manifest import read_manifest
+
+#: Ends of the names of tensors that were not learned.
+_BUFFERS = ("resample_filter", "map_noise.freqs")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
-    verbs = parser.add_subparsers(dest="what", required=True, metavar="train|verify|info")
+    verbs = parser.add_subparsers(dest="what", required=True, metavar="train|import|verify|info")
     train = verbs.add_parser("train", help="from a folder of fine GRIB to a verified bundle")
     _configure_train(train)
+    _configure_import(verbs.add_parser("import", help="from an IPSL-AID checkpoint to a bundle"))
     verify = verbs.add_parser("verify", help="sums, shapes, GRIB part, and the golden vectors")
-    info = verbs.add_parser("info", help="the model card, and how large it is on disk")
+    verify.add_argument("--backend", default="auto", choices=BACKENDS, help="engine to be held")
+    verify.add_argument("--precision", choices=PRECISIONS, help="of its arithmetic")
+    info = verbs.add_parser("info", help="a page with every fact that decides its numbers")
     for one in (verify, info):
         one.add_argument("bundle", metavar="BUNDLE", help="a folder, or a name that ships")
         one.add_argument("--json", action="store_true", help="one JSON object")
@@ -28,7 +39,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do what was asked; 0 when it was done."""
     verbs: dict[str, Callable[[argparse.Namespace], int]] = {
-        "train": _train,
+        "train": _with_torch,
+        "import": _with_torch,
         "verify": _verify,
         "info": _info,
     }
@@ -37,64 +49,101 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _verify(arguments: argparse.Namespace) -> int:
     bundle = open_manifest(arguments.bundle)
+    _refuse_misfits(bundle)
+    golden = read_golden(bundle)
+    # Opening holds the engine against the golden cases and refuses a wrong one.
+    asked = {} if arguments.precision is None else {"precision": arguments.precision}
+    denoiser = open_bundle(bundle, arguments.backend, **asked)
+    spec = denoiser.spec
+    if spec.backend == "gaussian":
+        raise UsageError("--backend gaussian has no network that golden vectors could prove")
+    engine = f"{spec.backend} {spec.version} {spec.precision} on {spec.device}"
+    answers = tuple(cases(denoiser, golden))
+    found = {
+        "bundle": bundle.name,
+        "digest": bundle.digest,
+        "engine": engine,
+        "golden_cases": len(answers),
+        "largest_error": max(answer.error for answer in answers),
+        "bound": answers[0].bound,
+        "cases": [asdict(answer) for answer in answers],
+    }
+    verdict = (
+        f"{bundle.name} ({bundle.digest[:12]}) is sound: {engine} reproduces "
+        f"{len(answers)} golden cases; errors are relative to the largest value"
+    )
+    text = "\n".join(["case       sigma     error     bound", *map(_line, answers), verdict])
+    result(found if arguments.json else text, as_json=arguments.json)
+    return 0
+
+
+def _refuse_misfits(bundle: Bundle) -> None:
+    """Hold the parts that only the house reads against the rest; raises UsageError."""
     manifest = read_manifest(bundle.grib)
     if manifest.grid.shape != bundle.shape:
         raise UsageError(
             f"{bundle.path}: grib.grid is {manifest.grid.shape}, but shape is {bundle.shape}"
         )
-    golden = read_golden(bundle)
-    denoiser = open_bundle(bundle)
-    error = check(denoiser, golden, str(bundle.path))
-    spec = denoiser.spec
-    found = {
-        "bundle": bundle.name,
-        "digest": bundle.digest,
-        "engine": f"{spec.backend} {spec.version} {spec.precision} on {spec.device}",
-        "golden_cases": len(golden.sigma),
-        "largest_error": error,
-        "bound": golden.bound,
-    }
-    text = (
-        f"{bundle.name} ({bundle.digest[:12]}) is sound: {found['engine']} reproduces "
-        f"{len(golden.sigma)} golden cases to {error:.1e} of the largest value, "
-        f"bound {golden.bound:.0e}"
-    )
-    result(found if arguments.json else text, as_json=arguments.json)
-    return 0
+    named = {parameter.name for parameter in manifest.parameters}
+    unnamed = [name for name in bundle.channels if name not in named]
+    if unnamed:
+        raise UsageError(f"{bundle.path}: grib.parameters lacks {', '.join(unnamed)}")
+    refuse_unknown(bundle.labels)
+    weight_shapes(bundle)
+
+
+def _line(answer: Case) -> str:
+    return f"{answer.index:4d} {answer.sigma:11g} {answer.error:9.1e} {answer.bound:9.0e}"
 
 
 def _info(arguments: argparse.Namespace) -> int:
     bundle = open_manifest(arguments.bundle)
+    weights = sum(
+        math.prod(shape)
+        for name, shape in weight_shapes(bundle).items()
+        if not name.endswith(_BUFFERS)
+    )
+    statistics = dict(zip(bundle.channels, bundle.normalisation, strict=True))
+    told = facts(read_model(bundle), statistics, weights)
     size_bytes = sum(path.stat().st_size for path in bundle.path.iterdir())
     if arguments.json:
-        found = {
-            "name": bundle.name,
-            "digest": bundle.digest,
-            "parameters": bundle.channels,
-            "shape": bundle.shape,
-            "tile": bundle.tile,
-            "calls": calls(bundle.sampler),
-            "size_bytes": size_bytes,
-            "licence": bundle.licence,
-            "attribution": bundle.attribution,
-            "scores": bundle.training.get("scores", {}),
-        }
-        result(found, as_json=True)
+        result({**told, "digest": bundle.digest, "size_bytes": size_bytes}, as_json=True)
         return 0
-    page = (bundle.path / CARD).read_text(encoding="utf-8").rstrip()
-    result(f"{page}\n\n## On disk\n{size_bytes / 1e6:.1f} MB, digest {bundle.digest}.")
+    disk = f"## On disk\n{size_bytes / 1e6:.1f} MB in {bundle.path}, digest {bundle.digest}."
+    result(f"{page(told)}\n{disk}")
     return 0
 
 
-def _train(arguments: argparse.Namespace) -> int:
+def _with_torch(arguments: argparse.Namespace) -> int:
+    """Run a verb that makes networks: torch is heavy, and nothing else here needs it."""
     try:
-        # torch is heavy, and only training needs it.
-        from streamer.commands import bundle_train  # noqa: PLC0415
+        module = import_module(f"streamer.commands.bundle_{arguments.what}")
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"training needs {error.name}, which is not installed: pip install 'downscaled[torch]'"
+            f"bundle {arguments.what} needs {error.name}, which is not installed: "
+            "pip install 'downscaled[torch]'"
         ) from error
-    return bundle_train.run(arguments)
+    return int(module.run(arguments))
+
+
+def _configure_import(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("checkpoint", type=Path, metavar="CHECKPOINT", help="a *_best_model.pth.tar")
+    add("--statistics", type=Path, required=True, help="JSON, entries such as VAR_2T_fine")
+    add("--constants", type=Path, required=True, help="NetCDF 3 with z and lsm on the fine grid")
+    add("--output", type=Path, required=True, help="folder of the new bundle; its name is the name")
+    add(
+        "--grid", type=int, nargs=2, default=[721, 1440], metavar=("ROWS", "COLUMNS"),
+        help="of the fine grid, which spans the globe from 90 N, 0 E (default: 721 1440)",
+    )  # fmt: skip
+    add(
+        "--coarse", type=int, nargs=2, default=[80, 128], metavar=("ROWS", "COLUMNS"),
+        help="to which the coarse fields were resized in training (default: 80 128)",
+    )  # fmt: skip
+    add("--direct", action="store_true", help="insist on a plain regression, one call a tile")
+    add("--description", default="A network of IPSL-AID, imported.", help="one sentence")
+    add("--licence", default="not stated", help="of the weights")
+    add("--attribution", default="not stated", help="whose data it was made from")
 
 
 def _configure_train(parser: argparse.ArgumentParser) -> None:
