@@ -79,6 +79,17 @@ class Metrics:
         self.batch_fill_ratio = self._histogram(
             "batch_fill_ratio", "Tiles in a batch over the batch's size", FILL_BUCKETS
         )
+        self.denoiser_batch = self._gauge(
+            "denoiser_batch",
+            "Tiles that fit into one call; falls where a device ran out of memory",
+            ("device",),
+        )
+        self.denoiser_shortages = self._counter(
+            "denoiser_shortages", "Calls that did not fit in the device's memory", ("device",)
+        )
+        self.denoiser_engines = self._gauge(
+            "denoiser_engines", "Engines in working order", ("device",)
+        )
         self.engine = Info("engine", "The engine in use", namespace=PREFIX, registry=self.registry)
 
     def _declare_state(self) -> None:

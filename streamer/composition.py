@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from engines.bundle import Bundle, open_manifest
-from engines.denoiser import Denoiser
-from engines.open import open_bundle
+from engines.denoiser import Denoiser, EngineSpec
 from monitoring.metrics import Metrics
 from monitoring.probes import Status
 from streamer.allocator import keep_freed_memory
@@ -31,6 +30,7 @@ from streamer.grib.wants import Wants
 from streamer.grib.workers import Workers
 from streamer.intake.assembly import Assembler, AssemblySettings
 from streamer.intake.runs import Expected
+from streamer.opening import open_engines
 from streamer.parts import Meters, Parts
 from streamer.reception import DeadLetters, Reception
 from streamer.service import Service
@@ -40,16 +40,29 @@ OpenBus = Callable[[Revoked, Revoked], Bus]
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A bundle on its engine, proven and warm, with what the house reads of its manifest."""
+    """A bundle on its engines, proven and warm, with what the house reads of its manifest.
+
+    Two of them may stand side by side: nothing of a model is shared or global.
+    """
 
     bundle: Bundle
     manifest: GribManifest
-    denoiser: Denoiser
+    denoisers: tuple[Denoiser, ...]
+
+    @property
+    def spec(self) -> EngineSpec:
+        """What the engines are; they differ in their devices only."""
+        return self.denoisers[0].spec
+
+    @property
+    def devices(self) -> str:
+        """Where the engines are, each device once."""
+        return ", ".join(dict.fromkeys(denoiser.spec.device for denoiser in self.denoisers))
 
     @property
     def layout(self) -> Layout:
         """The tiles that the bundle's network takes; a closed form takes the whole grid at once."""
-        if self.denoiser.spec.backend == "gaussian":
+        if self.spec.backend == "gaussian":
             return Layout.whole(self.bundle.shape)
         bundle = self.bundle
         return Layout.cover(bundle.shape, bundle.tile, bundle.overlap, periodic=bundle.periodic)
@@ -61,24 +74,22 @@ def utc_now() -> datetime:
 
 
 def open_model(config: Config) -> Model:
-    """Open the configured bundle on the configured engine; BundleError, EngineError."""
+    """Open the configured bundle on the configured engines; BundleError, EngineError."""
     bundle = open_manifest(config.model.bundle)
     refuse_unknown_labels(bundle.labels)
-    engine = config.engine
-    denoiser = open_bundle(bundle, engine.backend, engine.precision, engine.threads)
-    return Model(bundle, read_manifest(bundle.grib), denoiser)
+    return Model(bundle, read_manifest(bundle.grib), open_engines(bundle, config.engine))
 
 
 def open_meters(config: Config, model: Model) -> Meters:
     """Return the meters of one daemon, with what runs already told."""
     metrics = Metrics(reasons=[reason.value for reason in Reason])
-    spec = model.denoiser.spec
+    spec = model.spec
     metrics.describe(
         build={"version": our_version()},
         engine={
             "backend": spec.backend,
             "precision": spec.precision,
-            "device": spec.device,
+            "device": model.devices,
             "version": spec.version,
             "bundle": model.bundle.name,
             "digest": model.bundle.digest,
@@ -121,7 +132,7 @@ def composed(
         stack.callback(bus.close)
         workers = workers or stack.enter_context(open_workers(config, model))
         pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count() or 2, "encoder"))
-        room = EngineRoom(model.denoiser, wake.set)
+        room = EngineRoom(model.denoisers, wake.set, reproducible=config.engine.reproducible)
         stack.callback(room.close, 5.0)
         room.start()
         workers.warm()
@@ -131,7 +142,7 @@ def composed(
             _reception(config, bus, workers, assembler, meters.metrics, now),
             Dispatch(order, room, pool, meters.metrics, wake.set),
             assembler,
-            Announcer(order, config.output.steps_topic, model.denoiser.spec, assembler),
+            Announcer(order, config.output.steps_topic, model.spec, assembler),
             room,
             meters,
             wake,
@@ -185,6 +196,8 @@ def _order(config: Config, model: Model, bus: Bus) -> Order:
         packing=output.packing,
         imprint=imprint,
         record_limit=bus.record_limit(output.topic),
+        fusion=config.engine.fusion,
+        condition_bytes=config.limits.condition_bytes,
     )
 
 

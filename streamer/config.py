@@ -21,6 +21,7 @@ from streamer.grib.packing import Packing
 from streamer.grib.wants import Limits as GribLimits
 from streamer.grib.wants import Source
 from streamer.intake.ledger import METADATA_BYTES
+from streamer.opening import EngineSettings
 from streamer.reading import read
 from streamer.steps import Steps
 
@@ -155,20 +156,6 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """Which runtime runs the network."""
-
-    backend: Literal["auto", "openvino", "gaussian"] = "auto"
-    precision: Literal["f32"] = "f32"
-    #: one batch size for every call, so that bytes do not depend on the company
-    reproducible: bool = True
-    #: threads of one call; None: every core
-    threads: int | None = None
-    #: where compiled networks and interpolation weights are kept, mode 0700
-    cache: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class MetricsSettings:
     """Where /metrics, /live and /ready are served."""
 
@@ -189,6 +176,8 @@ class Limits:
     waiting_bytes: int = 256 << 20
     #: bytes of incomplete steps; above, the oldest is given up
     open_bytes: int = 256 << 20
+    #: bytes of prepared conditions that are kept for steps that are asked again; 0 keeps none
+    condition_bytes: int = 64 << 20
     #: what the broker keeps with a committed offset, its `offset.metadata.max.bytes`
     metadata_bytes: int = METADATA_BYTES
     #: how long a stop may take to finish what it has begun

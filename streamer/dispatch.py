@@ -15,12 +15,12 @@ from engines.sampler import SamplerSettings
 from monitoring.metrics import Metrics
 from streamer.bus.record import Outgoing
 from streamer.domain import Array, Field, Grid, Step, StepKey
-from streamer.downscale.condition import condition
 from streamer.downscale.engine_room import EngineRoom, Result
 from streamer.downscale.labels import labels
+from streamer.downscale.prepared import Conditions
 from streamer.downscale.products import out_of_range, ranges
 from streamer.downscale.tiles import Layout
-from streamer.downscale.work import Recipe, Work, noise_keys
+from streamer.downscale.work import Fusion, Recipe, Work, noise_keys
 from streamer.grib.encode import Draw, FieldTarget, Imprint, Packing, encode_all, mars_keys
 from streamer.grib.templates import Templates
 from streamer.headers import Sender, field_headers
@@ -35,7 +35,8 @@ class Order:
     """What is made of every step: by which model, how, and under whose name.
 
     draws: their number. seed, noise: as in the config's `sampler`. product: its name.
-    record_limit: the largest value that the output topic takes, in bytes.
+    record_limit: the largest value that the output topic takes, in bytes. condition_bytes: what
+    may be kept of conditions for steps that are asked again.
     """
 
     bundle: Bundle
@@ -51,13 +52,16 @@ class Order:
     packing: Packing
     imprint: Imprint
     record_limit: int
+    fusion: Fusion = "end"
+    condition_bytes: int = 0
 
     @property
     def sampler(self) -> Plain:
         """The sampler's settings as the step's record tells them; infinity is null there."""
         plain = dataclasses.asdict(self.settings)
         told = {k: None if math.isinf(v) else v for k, v in plain.items()}
-        return {"solver": "heun", "seed": self.seed, "noise": self.noise, **told}
+        made = {"solver": "heun", "fusion": self.fusion, "seed": self.seed, "noise": self.noise}
+        return {**made, **told}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,6 +117,7 @@ class Dispatch:
         self._wake = wake
         self._begun: dict[tuple[int, StepKey], _Begun] = {}
         self._submitting = threading.Lock()
+        self._conditions = Conditions(order.bundle, order.condition_bytes)
         self._ranges = ranges(order.bundle)
         self._templates = Templates(order.packing, order.imprint)
 
@@ -152,9 +157,9 @@ class Dispatch:
     def _condition(self, step: Step, key: tuple[int, StepKey]) -> None:
         order = self._order
         with self._metrics.timed("condition"):
-            made = condition(step, order.bundle)
+            made = self._conditions.of(step)
         draws = noise_keys(step.key, order.draws, order.seed, order.noise)
-        recipe = Recipe(order.bundle, order.layout, order.settings)
+        recipe = Recipe(order.bundle, order.layout, order.settings, order.fusion)
         told = labels(order.bundle.labels, step.key.valid_time) if order.bundle.labels else None
         with self._submitting:
             # A step that was forgotten meanwhile must not be computed.

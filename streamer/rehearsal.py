@@ -109,7 +109,7 @@ def rehearse(
         reader.take()
         outcome.calls, outcome.engine_seconds = service.engine_work
     outcome.records = Counter(meters.metrics.records_by_outcome())
-    outcome.engine_seconds_alone = outcome.calls * seconds_alone(model.denoiser, model.bundle)
+    outcome.engine_seconds_alone = outcome.calls * seconds_alone(model.denoisers[0], model.bundle)
     return outcome
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from streamer.bus.record import Bus, BusError, Partition
 from streamer.config import Limits
-from streamer.downscale.engine_room import Counters
+from streamer.downscale.engine import Counters
 from streamer.parts import Parts, ServiceError
 from streamer.publishing import Publishing
 from streamer.reception import Tenure
@@ -32,7 +32,7 @@ class Upkeep:
         self._narrow: set[Partition] = set()
         self._is_full = False
         self._is_stopping = False
-        self._counters = Counters()
+        self._counters: dict[str, Counters] = {}
         self._silent_since: float | None = None
         #: when it was last done, monotonic
         self.done_at = 0.0
@@ -61,7 +61,7 @@ class Upkeep:
             self._look_after_partition(tenure, end)
         self._bound_open_steps()
         self._bound_waiting()
-        self._count_engine()
+        self._count_engines()
         assembler, dispatch = self._parts.assembler, self._parts.dispatch
         self._metrics.open_steps.set(assembler.open_count + dispatch.pending)
         if self._publishing.newest_run is not None:
@@ -138,15 +138,26 @@ class Upkeep:
         if not (self._is_full or self._is_stopping):
             self._bus.resume(list(partitions))
 
-    def _count_engine(self) -> None:
-        done, before = self._parts.room.counters, self._counters
-        device = self._parts.room.device
-        self._metrics.denoiser_calls.labels(device=device).inc(done.calls - before.calls)
-        self._metrics.denoiser_busy_seconds.labels(device=device).inc(done.busy_s - before.busy_s)
-        if done.calls > before.calls:
-            jobs = (done.calls - before.calls) * self._parts.room.batch
-            self._metrics.batch_fill_ratio.observe((done.tiles - before.tiles) / jobs)
+    def _count_engines(self) -> None:
+        """Tell what the engines did since the last time, and how they are; by device."""
+        gauges = self._parts.room.gauges
+        done = {device: Counters() for device in sorted({gauge.device for gauge in gauges})}
+        for gauge in gauges:
+            done[gauge.device] += gauge.counters
+        for device, counters in done.items():
+            here = [gauge for gauge in gauges if gauge.device == device]
+            self._metrics.denoiser_engines.labels(device=device).set(sum(g.is_alive for g in here))
+            self._metrics.denoiser_batch.labels(device=device).set(min(g.batch for g in here))
+            self._count_device(device, counters - self._counters.get(device, Counters()))
         self._counters = done
+
+    def _count_device(self, device: str, more: Counters) -> None:
+        metrics = self._metrics
+        metrics.denoiser_calls.labels(device=device).inc(more.calls)
+        metrics.denoiser_busy_seconds.labels(device=device).inc(more.busy_s)
+        metrics.denoiser_shortages.labels(device=device).inc(more.shortages)
+        if more.places:
+            metrics.batch_fill_ratio.observe(more.tiles / more.places)
 
     def _age_s(self, arrived_ms: Iterable[int]) -> float:
         oldest = min(arrived_ms, default=None)

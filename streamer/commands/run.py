@@ -35,8 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
 def serve(config: Config, stop: threading.Event) -> None:
     """Run the daemon on Kafka until `stop` is set."""
     model = open_model(config)
-    spec = model.denoiser.spec
-    log.info("bundle %s (%.12s) on %s", model.bundle.name, model.bundle.digest, spec)
+    for denoiser in model.denoisers:
+        log.info("bundle %s (%.12s) on %s", model.bundle.name, model.bundle.digest, denoiser.spec)
     meters = open_meters(config, model)
     output = config.output
     with (

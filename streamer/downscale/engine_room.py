@@ -1,25 +1,31 @@
-"""The engine's own thread: steps go in, draws in physical units come out.
+"""The engines' own threads: steps go in, draws in physical units come out.
 
-The runtimes release the interpreter while they compute, so intake and output go on beside it.
+One thread an engine, one queue for all; whoever is free takes what is most urgent. The runtimes
+release the interpreter while they compute, so intake and output go on beside them.
 """
 
+import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
-from engines.denoiser import Denoiser
-from engines.errors import EngineError
+from engines.denoiser import Denoiser, Sampling
+from engines.errors import EngineError, OutOfMemory
 from streamer.domain import Array
+from streamer.downscale.engine import Counters, Engine, Sizes
+from streamer.downscale.paths import Batch
 from streamer.downscale.products import physical
 from streamer.downscale.work import Finished, Work
-from streamer.downscale.workload import Batch, Workload
+from streamer.downscale.workload import Whole, Workload
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """A step that the engine is done with.
+    """A step that the engines are done with.
 
     draws: (D, C, H, W) float32 in the bundle's units, or None where `fault` says why.
     calls: denoiser calls that its tiles took. seconds: its share of the time of those calls.
@@ -38,44 +44,51 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Counters:
-    """What the engine has done so far. tiles: jobs served, so tiles / calls fills a batch."""
+class Gauge:
+    """One engine as its meters show it. batch: the most tiles in a call, as things are now."""
 
-    calls: int = 0
-    tiles: int = 0
-    busy_s: float = 0.0
+    device: str
+    batch: int
+    is_alive: bool
+    counters: Counters
 
 
 class EngineRoom:
-    """One denoiser, its workload and its thread. All methods may be called from any thread."""
+    """The engines of one model and their workload. All methods may be called from any thread."""
 
     def __init__(
         self,
-        denoiser: Denoiser,
+        denoisers: Sequence[Denoiser],
         wake: Callable[[], None] = lambda: None,
+        *,
+        reproducible: bool = True,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Make the room; `start` opens it.
+        """Make the room; `start` opens it. Raises UsageError for engines that do not fit together.
 
-        wake: called on the engine's thread whenever a result is ready, and at its death.
+        wake: called on an engine's thread whenever a result is ready, and at its death.
+        reproducible: a tile's bytes depend neither on its company nor on the engine.
         """
-        self._denoiser = denoiser
         self._wake = wake
-        self._clock = clock
-        self._workload = Workload()
+        self._reproducible = reproducible
+        sizes = Sizes(denoisers, reproducible=reproducible)
+        self._engines = [Engine(i, d, sizes, clock) for i, d in enumerate(denoisers)]
+        self._workload = Workload(_whole(denoisers, reproducible=reproducible))
         self._changed = threading.Condition()
-        self._orders: deque[Work | _Cancelled] = deque()
         self._results: deque[Result] = deque()
         self._pending: dict[Hashable, Work] = {}
-        self._counters = Counters()
         self._is_closing = False
         self._death: BaseException | None = None
-        # A daemon thread, so that a runtime that hangs cannot keep the process from ending.
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        # Daemon threads, so that a runtime that hangs cannot keep the process from ending.
+        self._threads = [
+            threading.Thread(target=self._run, args=(e,), name=f"engine-{e.number}", daemon=True)
+            for e in self._engines
+        ]
 
     def start(self) -> None:
-        """Start the thread, once."""
-        self._thread.start()
+        """Start the threads, once."""
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, work: Work) -> None:
         """Queue a step. Raises ValueError when its key is pending already."""
@@ -83,15 +96,14 @@ class EngineRoom:
             if work.key in self._pending:
                 raise ValueError(f"{work.key}: is in the engine room already")
             self._pending[work.key] = work
-            self._orders.append(work)
-            self._changed.notify()
+            self._workload.add(work)
+            self._changed.notify_all()
 
     def cancel(self, key: Hashable) -> None:
         """Forget a step; its result will not come. An unknown key is no fault."""
         with self._changed:
             if self._pending.pop(key, None) is not None:
-                self._orders.append(_Cancelled(key))
-                self._changed.notify()
+                self._workload.cancel(key)
 
     def finished(self) -> list[Result]:
         """Take the results that are ready, in the order in which they became so."""
@@ -103,22 +115,24 @@ class EngineRoom:
         return ready
 
     def close(self, timeout_s: float) -> bool:
-        """Stop after the running call; return whether the thread ended in time."""
+        """Stop after the running calls; return whether all threads ended in time."""
         with self._changed:
             self._is_closing = True
-            self._changed.notify()
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+            self._changed.notify_all()
+        deadline = time.monotonic() + timeout_s
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, deadline - time.monotonic()))
+        return not self.alive
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
+        """Whether any engine runs."""
+        return any(thread.is_alive() for thread in self._threads)
 
     @property
     def death(self) -> BaseException | None:
-        """What the thread died of, None while it lives and after an orderly end."""
+        """What ended the work: the last engine's death, or a fault outside the engines."""
         return self._death
 
     @property
@@ -133,62 +147,102 @@ class EngineRoom:
             return sum(work.size_bytes for work in self._pending.values())
 
     @property
-    def device(self) -> str:
-        """Where the denoiser runs."""
-        return self._denoiser.spec.device
-
-    @property
-    def batch(self) -> int:
-        """How many tiles a full call takes."""
-        return self._denoiser.spec.batch
+    def gauges(self) -> tuple[Gauge, ...]:
+        """Each engine as it is now."""
+        return tuple(
+            Gauge(e.device, e.batching.limit, e.death is None, e.counters) for e in self._engines
+        )
 
     @property
     def counters(self) -> Counters:
-        """Calls, tiles and busy seconds since the start."""
-        return self._counters
+        """What all engines together have done since the start."""
+        return sum((engine.counters for engine in self._engines), Counters())
 
-    def _run(self) -> None:
+    def _run(self, engine: Engine) -> None:
         try:
-            while self._take_orders():
-                batch = self._workload.next_batch(self._denoiser.spec.batch)
-                if batch is not None:
-                    self._serve(batch)
+            while self._wait_for_jobs():
+                batching = engine.batching
+                batch = self._workload.next_batch(batching.limit)
+                if batch is None:
+                    continue
+                if not self._serve(engine, batch, batching.bucket(len(batch.jobs))):
+                    break
+                with self._changed:
+                    self._changed.notify_all()
                 for finished in self._workload.finished():
                     self._report(finished)
         except BaseException as error:  # noqa: BLE001 - the edge of a thread: told by `death`
-            self._death = error
+            engine.death = error
+            # What this thread held is lost, so no other may go on as if nothing had happened.
+            self._end(error)
         self._wake()
 
-    def _take_orders(self) -> bool:
-        """Take what was submitted and cancelled, waiting while idle; False when closing."""
+    def _wait_for_jobs(self) -> bool:
+        """Wait while there is nothing that this thread could take; False when closing."""
         with self._changed:
-            while not (self._orders or len(self._workload) or self._is_closing):
+            while not (self._is_closing or self._workload.has_jobs):
                 self._changed.wait()
-            orders, self._orders = self._orders, deque()
-            is_open = not self._is_closing
-        for order in orders:
-            if isinstance(order, _Cancelled):
-                self._workload.cancel(order.key)
-            else:
-                self._workload.add(order)
-        return is_open
+            return not self._is_closing
 
-    def _serve(self, batch: Batch) -> None:
-        """Answer a batch by one call; a call that fails takes at most the jobs at fault along."""
-        bucket = self._denoiser.spec.batch
+    def _serve(self, engine: Engine, batch: Batch, size: int) -> bool:
+        """Answer a batch by a call of `size`, or find out what is wrong; False at its death."""
         try:
-            inputs = batch.inputs(bucket)
-            began = self._clock()
-            denoised = self._denoiser.denoise(*inputs)
-            seconds = self._clock() - began
-        except (EngineError, MemoryError) as error:
-            self._workload.fail(batch, str(error) or type(error).__name__)
-            return
-        self._workload.store(batch, denoised, seconds)
-        done = self._counters
-        self._counters = Counters(
-            done.calls + 1, done.tiles + len(batch.jobs), done.busy_s + seconds
+            answers, seconds = engine.answer(batch, size)
+        except (OutOfMemory, MemoryError) as error:
+            if engine.ran_short(size):
+                self._workload.put_back(batch)
+                self._tell_shortage(engine, size)
+                return True
+            return self._blame(engine, batch, error)
+        except Exception as error:  # noqa: BLE001 - a job's fault or the engine's, to be found out
+            return self._blame(engine, batch, error)
+        self._workload.store(batch, answers, seconds)
+        return True
+
+    def _blame(self, engine: Engine, batch: Batch, error: Exception) -> bool:
+        """Find out whose fault a failed call was; False when it is the engine's.
+
+        Jobs that failed together are tried alone; where a lone job failed, the engine must show
+        that it can still compute. The jobs of one that cannot go back to the others.
+        """
+        fault = str(error) or type(error).__name__
+        if len(batch.jobs) > 1 or engine.is_sound(batch):
+            if not isinstance(error, EngineError | MemoryError):
+                log.error("a fault of ours, or the runtime's", exc_info=error)
+            self._workload.fail(batch, fault)
+            return True
+        engine.death = error
+        self._workload.put_back(batch)
+        left = sum(other.death is None for other in self._engines)
+        log.error(
+            "the engine on %s is out of order: %s; %s", engine.device, fault,
+            f"{left} of {len(self._engines)} go on" if left else "none is left",
+        )  # fmt: skip
+        if not left:
+            self._end(error)
+        with self._changed:
+            self._changed.notify_all()
+        return False
+
+    def _tell_shortage(self, engine: Engine, size: int) -> None:
+        """Say once what a lack of memory changes, and what an operator may do about it."""
+        limit = engine.batching.limit
+        meaning = (
+            "the last bits of fields may differ from those made before, and from other "
+            f"instances; engine.batch: {limit} everywhere makes them alike again"
+            if self._reproducible
+            else "calls take fewer tiles"
         )
+        log.warning(
+            "%s ran out of memory with %d tiles; until the end of this process it gets at most "
+            "%d in a call: %s", engine.device, size, limit, meaning,
+        )  # fmt: skip
+
+    def _end(self, error: BaseException) -> None:
+        with self._changed:
+            self._death = self._death or error
+            self._is_closing = True
+            self._changed.notify_all()
 
     def _report(self, finished: Finished) -> None:
         work, draws = finished.work, None
@@ -200,6 +254,8 @@ class EngineRoom:
         self._wake()
 
 
-@dataclass(frozen=True, slots=True)
-class _Cancelled:
-    key: Hashable
+def _whole(denoisers: Sequence[Denoiser], *, reproducible: bool) -> Whole:
+    """Decide which tiles are carried their whole way on the device, if the engines can do that."""
+    if not all(isinstance(denoiser, Sampling) for denoiser in denoisers):
+        return "never"
+    return "always" if reproducible else "full"

@@ -10,14 +10,22 @@ from engines.sampler import SamplerSettings
 from streamer.domain import Array, StepKey, step_text
 from streamer.downscale.tiles import Layout
 
+#: Where overlapping tiles of a draw become one: after the sampler, or at each of its levels.
+Fusion = Literal["end", "level"]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recipe:
-    """How a bundle's residuals are drawn: on which tiles, with which sampler."""
+    """How a bundle's residuals are drawn: on which tiles, with which sampler.
+
+    fusion: `end` carries every tile to its own end and blends then; `level` blends the denoised
+    tiles of a draw at every call, so that all of them go on from the same state.
+    """
 
     bundle: Bundle
     layout: Layout
     settings: SamplerSettings
+    fusion: Fusion = "end"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

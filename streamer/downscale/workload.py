@@ -1,82 +1,54 @@
 """One queue for the tiles and draws of many steps: what is computed next, and what came of it.
 
-A job is one tile of one draw; it owns a sampler, which asks for one denoiser call after another.
 Jobs are ordered by urgency, then by their step's age, then draw by draw, so that few are half
-done at a time. Jobs of different steps, members and levels may share a call. No thread, no clock.
+done at a time. Jobs of different steps, members and levels may share a call. No thread of its
+own, no clock; several engines may take from it and give back at the same time.
 """
 
 import heapq
-import itertools
-from collections.abc import Hashable, Sequence
+import threading
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
-from engines.noise import Window, keyed
-from engines.sampler import Solver, solver
+from engines.sampler import SamplerSettings
 from streamer.domain import Array
-from streamer.downscale.tiles import cut, stitch
+from streamer.downscale.paths import Batch, Job, OpenStep, Path, Rank
+from streamer.downscale.tiles import stitch
 from streamer.downscale.work import Finished, Work
 
-
-@dataclass(slots=True, eq=False)
-class _Open:
-    """A step that has jobs left."""
-
-    work: Work
-    conditions: list[Array]
-    tiles: list[dict[int, Array]]  #: by draw: finished tiles by their index
-    residual: Array | None = None
-    draws_left: int = 0
-    calls: int = 0
-    seconds: float = 0.0
-    is_ended: bool = False
+#: Which tiles are carried their whole way in one go: none, those that fill a batch, or all that
+#: are not fused at every level. Whole ways and single calls differ in the last bits, so `full`
+#: lets a tile's bytes depend on its company.
+Whole = Literal["never", "full", "always"]
 
 
-@dataclass(slots=True, eq=False)
-class _Job:
-    step: _Open
-    rank: tuple[float, int, int, int]  #: urgency, age, draw, tile; the lowest goes first
-    solver: Solver | None = None
-    x: Array | None = None
-    sigma: float = 0.0
-    #: A batch with this job in it failed, so it is tried alone, to find out whose fault it was.
-    is_suspect: bool = False
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    """Jobs that may share a call; fresh ones that may go their whole way name their sampler."""
 
-    @property
-    def group(self) -> tuple[object, ...]:
-        """Jobs with the same may share a call."""
-        work = self.step.work
-        return work.recipe.bundle.digest, self.step.conditions[0].shape, work.labels is None
+    company: Hashable
+    settings: SamplerSettings | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """Jobs that share a denoiser call."""
-
-    jobs: tuple[_Job, ...]
-
-    def inputs(self, bucket: int = 1) -> tuple[Array, Array, Array, Array | None]:
-        """Return x, sigma, condition and labels for `Denoiser.denoise`.
-
-        bucket: repeats the last job up to so many, since bytes may depend on the size of a call.
-        """
-        jobs = [*self.jobs, *[self.jobs[-1]] * (bucket - len(self.jobs))]
-        labels = [job.step.work.labels for job in jobs if job.step.work.labels is not None]
-        return (
-            _stack([job.x for job in jobs if job.x is not None]),
-            np.array([job.sigma for job in jobs], dtype=np.float32),
-            _stack([job.step.conditions[job.rank[3]] for job in jobs]),
-            _stack(labels) if labels else None,
-        )
+_Queue = list[tuple[Rank, Job]]
+#: The lane of jobs that are tried alone.
+_SUSPECTS = _Lane(None, None)
 
 
 @dataclass(slots=True)
 class Workload:
-    """The queue. One owner: whoever runs the engine."""
+    """The queue, safe for several threads; a batch belongs to whoever took it until it is back.
 
-    _steps: dict[Hashable, _Open] = field(default_factory=dict)
-    _queue: list[tuple[tuple[float, int, int, int], _Job]] = field(default_factory=list)
+    The lock is held only to look things up: noise, solvers and blending run outside.
+    """
+
+    whole: Whole = "never"
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _steps: dict[Hashable, OpenStep] = field(default_factory=dict)
+    _lanes: dict[_Lane, _Queue] = field(default_factory=dict)
     _finished: list[Finished] = field(default_factory=list)
     _age: int = 0  #: how many steps were added so far
 
@@ -84,138 +56,170 @@ class Workload:
         """How many steps are not finished."""
         return len(self._steps)
 
+    @property
+    def has_jobs(self) -> bool:
+        """Whether a batch may be taken now; what others are computing does not count."""
+        with self._lock:
+            return any(_purge(queue) for queue in self._lanes.values())
+
     def add(self, work: Work) -> None:
         """Queue one job for each tile and draw. Raises ValueError for a key that is queued."""
-        if work.key in self._steps:
-            raise ValueError(f"{work.key}: is queued already")
-        layout = work.recipe.layout
-        step = _Open(
-            work,
-            cut(work.condition, layout),
-            tiles=[{} for _ in work.draws],
-            draws_left=len(work.draws),
-        )
-        self._steps[work.key] = step
-        for draw, tile in itertools.product(range(len(work.draws)), range(len(step.conditions))):
-            self._push(_Job(step, (-work.urgency, self._age, draw, tile)))
-        self._age += 1
+        with self._lock:
+            if work.key in self._steps:
+                raise ValueError(f"{work.key}: is queued already")
+            step = self._steps[work.key] = OpenStep.of(work, self._age)
+            self._age += 1
+            for path in step.paths():
+                self._push(path)
 
     def cancel(self, key: Hashable) -> None:
         """Forget a step and its jobs, also those in a batch now; unknown keys are no fault."""
-        step = self._steps.pop(key, None)
-        if step is not None:
-            step.is_ended = True
+        with self._lock:
+            step = self._steps.pop(key, None)
+            if step is not None:
+                step.is_ended = True
 
     def next_batch(self, limit: int = 1) -> Batch | None:
         """Take the next jobs, at most `limit` that may share a call; None when there are none.
 
-        Each batch goes back by `store` or `fail`.
+        Each batch goes back by `store`, `fail` or `put_back`.
         """
-        first = self._pop()
-        if first is None:
-            return None
-        jobs = [first]
-        passed: list[_Job] = []
-        while len(jobs) < limit and not first.is_suspect and (job := self._pop()) is not None:
-            fits = job.group == first.group and not job.is_suspect
-            (jobs if fits else passed).append(job)
-        for job in passed:
-            self._push(job)
-        for job in jobs:
-            _ask_first(job)
-        return Batch(tuple(jobs))
+        with self._lock:
+            waiting = {lane: queue for lane, queue in self._lanes.items() if _purge(queue)}
+            if not waiting:
+                return None
+            lane = min(waiting, key=lambda lane: waiting[lane][0][0])
+            if lane == _SUSPECTS:
+                (job,) = _pop(waiting[lane], 1)
+                return Batch((job,), self.whole == "always" and not job.path.is_fused)
+            jobs = _pop(waiting[lane], limit)
+            if lane.settings is not None and (self.whole == "always" or len(jobs) == limit):
+                return Batch(tuple(jobs), is_whole=True)
+            for queue in self._company(lane, limit):
+                jobs += _pop(queue, limit - len(jobs))
+            return Batch(tuple(jobs))
 
-    def store(self, batch: Batch, denoised: Array, seconds: float = 0.0) -> None:
-        """Hand the denoiser's answer, (B, C, h, w), to the batch's jobs; padding is ignored."""
-        for job, answer in zip(batch.jobs, denoised, strict=False):
-            if job.step.is_ended:
+    def store(self, batch: Batch, answers: Array, seconds: float = 0.0) -> None:
+        """Hand the engine's answers, (B, C, h, w), to the batch's jobs; padding is ignored."""
+        share = seconds / len(batch.jobs)
+        for job, answer in zip(batch.jobs, answers, strict=False):
+            if not self._count(job, batch.calls, share):
                 continue
-            job.step.calls += 1
-            job.step.seconds += seconds / len(batch.jobs)
             # A sum is finite only if all its parts are.
             if not np.isfinite(answer.sum()):
-                self._end(job.step, f"{_place(job)}: the network gave numbers that are not finite")
-            else:
-                self._advance(job, answer)
+                self._end(job.step, f"{job.place}: the network gave numbers that are not finite")
+            elif batch.is_whole:
+                self._keep(job.path, answer)
+            elif job.path.take(job.tile, answer):
+                self._advance(job.path)
 
     def fail(self, batch: Batch, fault: str) -> None:
         """Take a batch back whose call failed: a lone job ends its step, others are tried alone."""
-        for job in batch.jobs:
-            if len(batch.jobs) > 1:
+        if len(batch.jobs) == 1:
+            self._end(batch.jobs[0].step, f"{batch.jobs[0].place}: {fault}")
+            return
+        with self._lock:
+            for job in batch.jobs:
                 job.is_suspect = True
-                self._push(job)
-            elif not job.step.is_ended:
-                self._end(job.step, f"{_place(job)}: {fault}")
+                self._push_job(job)
+
+    def put_back(self, batch: Batch) -> None:
+        """Take a batch back that was not computed, and not for any fault of its jobs."""
+        with self._lock:
+            for job in batch.jobs:
+                self._push_job(job)
 
     def finished(self) -> list[Finished]:
         """Take what has finished since the last time."""
-        taken, self._finished = self._finished, []
+        with self._lock:
+            taken, self._finished = self._finished, []
         return taken
 
-    def _advance(self, job: _Job, answer: Array) -> None:
-        assert job.solver is not None
-        job.is_suspect = False
-        try:
-            job.x, job.sigma = job.solver.send(answer)
-            self._push(job)
-        except StopIteration as end:
-            self._keep(job, end.value)
+    def _count(self, job: Job, calls: int, seconds: float) -> bool:
+        """Count what a job cost; False where nobody waits for it any more."""
+        with self._lock:
+            job.step.calls += calls
+            job.step.seconds += seconds
+            return not job.step.is_ended
 
-    def _keep(self, job: _Job, residual: Array) -> None:
-        """Keep a finished tile, blend a draw that has all of its own, end a step that has all."""
-        step, (_, _, draw, tile) = job.step, job.rank
-        step.tiles[draw][tile] = residual
-        if len(step.tiles[draw]) < len(step.conditions):
+    def _advance(self, path: Path) -> None:
+        residual = path.advance()
+        if residual is not None:
+            self._keep(path, residual)
             return
-        layout = step.work.recipe.layout
-        if step.residual is None:
-            shape = (len(step.work.draws), len(residual), *layout.shape)
-            step.residual = np.empty(shape, dtype=np.float32)
-        tiles = [step.tiles[draw][i] for i in range(len(step.conditions))]
-        stitch(tiles, layout, out=step.residual[draw])
-        step.tiles[draw] = {}
-        step.draws_left -= 1
-        if step.draws_left == 0:
+        with self._lock:
+            self._push(path)
+
+    def _keep(self, path: Path, residual: Array) -> None:
+        """Keep what a path led to, blend a draw that has all tiles, end a step that has all."""
+        step, layout = path.step, path.step.work.recipe.layout
+        with self._lock:
+            if step.residual is None:
+                shape = (len(step.work.draws), len(residual), *layout.shape)
+                step.residual = np.empty(shape, dtype=np.float32)
+            out = step.residual[path.draw]
+            tiles = step.tiles[path.draw]
+            if not path.is_fused:
+                tiles[path.tiles[0]] = residual
+                if len(tiles) < len(step.conditions):
+                    return
+        if path.is_fused:
+            out[...] = residual
+        else:
+            stitch([tiles[i] for i in range(len(tiles))], layout, out=out)
+        with self._lock:
+            step.tiles[path.draw] = {}
+            step.draws_left -= 1
+            is_over = step.draws_left == 0
+        if is_over:
             self._end(step)
 
-    def _end(self, step: _Open, fault: str = "") -> None:
-        step.is_ended = True
-        del self._steps[step.work.key]
-        residual = None if fault else step.residual
-        self._finished.append(Finished(step.work, residual, step.calls, step.seconds, fault))
+    def _end(self, step: OpenStep, fault: str = "") -> None:
+        with self._lock:
+            if step.is_ended:
+                return
+            step.is_ended = True
+            del self._steps[step.work.key]
+            residual = None if fault else step.residual
+            self._finished.append(Finished(step.work, residual, step.calls, step.seconds, fault))
 
-    def _push(self, job: _Job) -> None:
-        heapq.heappush(self._queue, (job.rank, job))
+    # What follows is called with the lock held.
 
-    def _pop(self) -> _Job | None:
-        while self._queue:
-            _, job = heapq.heappop(self._queue)
-            if not job.step.is_ended:
-                return job
-        return None
+    def _push(self, path: Path) -> None:
+        for tile in path.tiles:
+            self._push_job(Job(path, tile))
 
+    def _push_job(self, job: Job) -> None:
+        path, lane = job.path, _SUSPECTS
+        if not job.is_suspect:
+            may_go_whole = self.whole != "never" and path.is_fresh and not path.is_fused
+            settings = path.step.work.recipe.settings if may_go_whole else None
+            lane = _Lane(path.step.company, settings)
+        heapq.heappush(self._lanes.setdefault(lane, []), (job.rank, job))
 
-def _ask_first(job: _Job) -> None:
-    """Start a job's sampler, so that noise exists only for tiles that are being computed."""
-    if job.solver is not None:
-        return
-    recipe, (_, _, draw, index) = job.step.work.recipe, job.rank
-    tile = recipe.layout.tiles[index]
-    window = Window(
-        rows=(tile.row, tile.row + tile.height),
-        columns=(tile.column, tile.column + tile.width),
-        width=recipe.layout.columns.length,
-    )
-    noise = keyed(job.step.work.draws[draw], len(recipe.bundle.channels), window)
-    job.solver = solver(recipe.settings, noise)
-    job.x, job.sigma = next(job.solver)
+    def _company(self, lane: _Lane, limit: int) -> Iterator[_Queue]:
+        """Yield other lanes whose jobs may join a call for single answers, begun ones first.
 
-
-def _stack(arrays: Sequence[Array]) -> Array:
-    """Join along a new first axis; one alone is only looked at, not copied."""
-    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
+        Fresh jobs that fill a call of their own are left to it: their whole way costs less.
+        """
+        others = [other for other in self._lanes if other.company == lane.company]
+        for other in sorted(others, key=lambda lane: lane.settings is not None):
+            queue = self._lanes[other]
+            goes_whole = self.whole == "always" or len(queue) >= limit
+            if other != lane and not (other.settings is not None and goes_whole):
+                yield queue
 
 
-def _place(job: _Job) -> str:
-    _, _, draw, tile = job.rank
-    return f"draw {draw}, tile {tile}"
+def _purge(queue: _Queue) -> bool:
+    """Drop first jobs whose steps have ended; return whether one is left that is wanted."""
+    while queue and queue[0][1].step.is_ended:
+        heapq.heappop(queue)
+    return bool(queue)
+
+
+def _pop(queue: _Queue, limit: int) -> list[Job]:
+    """Take the next jobs that are wanted."""
+    jobs: list[Job] = []
+    while len(jobs) < limit and _purge(queue):
+        jobs.append(heapq.heappop(queue)[1])
+    return jobs

@@ -62,7 +62,7 @@ def measure(folder: Path, bundle: str, steps: int) -> tuple[Rehearsed, str]:
     """Send steps through the daemon; return what came of it, and the engine in words."""
     settings = config(bundle)
     model = open_model(settings)
-    spec = model.denoiser.spec
+    spec = model.spec
     outcome = rehearse(settings, model, _records(folder, steps), _forget, expected=lambda _: (0,))
     return outcome, f"{spec.backend} {spec.version} {spec.precision}"
 

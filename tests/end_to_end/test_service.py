@@ -484,7 +484,7 @@ def test_a_step_that_the_engine_cannot_make_fails_alone(
 ) -> None:
     hurricane = [wind_message(parameter, 3, mean=80.0) for parameter in ("10u", "10v")]
     world.feed([*forecast([0], [0], [0]), *hurricane, *forecast([6], [0], [0])])
-    model = replace(world.house.model, denoiser=Faulty(raises=raises))
+    model = replace(world.house.model, denoisers=(Faulty(raises=raises),))
 
     work_off(world, model)
     work_off(world)

@@ -17,6 +17,9 @@ PROMISED = {
     "downscaled_denoiser_calls": {"device"},
     "downscaled_denoiser_busy_seconds": {"device"},
     "downscaled_batch_fill_ratio": set(),
+    "downscaled_denoiser_batch": {"device"},
+    "downscaled_denoiser_shortages": {"device"},
+    "downscaled_denoiser_engines": {"device"},
     "downscaled_open_steps": set(),
     "downscaled_frontier_age_seconds": {"partition"},
     "downscaled_lag_records": {"partition"},
@@ -31,6 +34,9 @@ def filled() -> Metrics:
     metrics.describe(build={"version": "0.1.0"}, engine={"backend": "gaussian"})
     metrics.denoiser_calls.labels(device="cpu").inc(35)
     metrics.denoiser_busy_seconds.labels(device="cpu").inc(0.25)
+    metrics.denoiser_batch.labels(device="cpu").set(1)
+    metrics.denoiser_shortages.labels(device="cpu").inc(0)
+    metrics.denoiser_engines.labels(device="cpu").set(1)
     metrics.lag.labels(partition="0").set(3)
     metrics.frontier_age.labels(partition="0").set(1.5)
     return metrics

@@ -58,7 +58,7 @@ class House:
     def __init__(self, denoiser: Gated) -> None:
         self.denoiser = denoiser
         self.bell = threading.Semaphore(0)
-        self.room = EngineRoom(denoiser, wake=self.bell.release)
+        self.room = EngineRoom([denoiser], wake=self.bell.release)
 
     def results(self, count: int) -> dict[object, Result]:
         found: dict[object, Result] = {}
@@ -112,7 +112,7 @@ def test_a_real_engine_gives_a_step_the_same_bytes_in_any_company(tmp_path: Path
 
     def draws_of_one_among(*keys: str) -> bytes:
         bell = threading.Semaphore(0)
-        room = EngineRoom(open_bundle(bundle, threads=1), wake=bell.release)
+        room = EngineRoom([open_bundle(bundle, threads=1)], wake=bell.release)
         for key in keys:
             room.submit(Work(key, recipe, told, (key.encode(),)))
         room.start()
@@ -259,4 +259,4 @@ def test_closing_waits_for_the_running_call_and_no_longer() -> None:
 
 
 def test_a_room_that_never_opened_can_be_closed() -> None:
-    assert EngineRoom(GaussianDenoiser()).close(0.0)
+    assert EngineRoom([GaussianDenoiser()]).close(0.0)

@@ -1,0 +1,80 @@
+"""Opens the engines that the configuration asks for: which runtime, on which devices, how many."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from engines.bundle import Bundle
+from engines.cache import default_cache
+from engines.denoiser import Denoiser
+from engines.open import open_bundle
+from streamer.downscale.work import Fusion
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Which runtime runs the network, where, and how the engines share the work."""
+
+    #: auto: the fastest that this machine has the parts for
+    backend: Literal["auto", "openvino", "onnxruntime", "torch", "tensorrt", "gaussian"] = "auto"
+    #: of the network's arithmetic; auto: the backend's own, proven on the golden vectors
+    precision: Literal["auto", "f32", "bf16", "fp16"] = "auto"
+    #: one batch size for every call, so that bytes do not depend on the company
+    reproducible: bool = True
+    #: such as cuda:0, one engine on each; none: the first that the backend finds
+    devices: tuple[str, ...] = ()
+    #: engines on each device; on a CPU the cores are shared out among them
+    engines: int = 1
+    #: whether `auto` may take a slower runtime where the device's own is missing or fails
+    fallback: bool = False
+    #: the most tiles in one call; None: what pays off on the device, single tiles on a CPU
+    batch: int | None = None
+    #: where overlapping tiles become one: at the end, or at every level of the sampler
+    fusion: Fusion = "end"
+    #: threads of one engine's calls on a CPU; None: the cores, shared out among the engines
+    threads: int | None = None
+    #: where compiled networks and interpolation weights are kept, mode 0700
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no engine can be made of, all faults at once."""
+        faults = [
+            f"{name}: found {value}, wanted at least 1"
+            for name, value in self._numbers.items()
+            if value is not None and value < 1
+        ]
+        if len(set(self.devices)) < len(self.devices):
+            faults.append(
+                f"devices: found {', '.join(self.devices)}, wanted each once; "
+                "`engines` puts several on each"
+            )
+        if faults:
+            raise ValueError("; ".join(faults))
+
+    @property
+    def _numbers(self) -> Mapping[str, int | None]:
+        return {"engines": self.engines, "batch": self.batch, "threads": self.threads}
+
+    def threads_of_one(self, cores: int) -> int | None:
+        """Return the threads of one engine on a CPU; None leaves them to the runtime."""
+        if self.threads is not None or self.engines * max(len(self.devices), 1) == 1:
+            return self.threads
+        return max(1, cores // (self.engines * max(len(self.devices), 1)))
+
+    def cache_of_engines(self, environment: Mapping[str, str]) -> Path:
+        """Return the folder of compiled networks."""
+        return self.cache / "engines" if self.cache else default_cache(environment)
+
+
+def open_engines(bundle: Bundle, settings: EngineSettings) -> tuple[Denoiser, ...]:
+    """Open all engines, each proven on the bundle's golden vectors. BundleError, EngineError."""
+    cores = len(os.sched_getaffinity(0))
+    threads = settings.threads_of_one(cores)
+    precision = "f32" if settings.precision == "auto" else settings.precision
+    return tuple(
+        open_bundle(bundle, settings.backend, precision, threads)  # type: ignore[arg-type]
+        for _ in settings.devices or (None,)
+        for _ in range(settings.engines)
+    )
