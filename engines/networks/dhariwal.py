@@ -49,7 +49,7 @@ class DhariwalUNet(nn.Module):
 
         A direct network wants no c_noise; labels that are not given are zeros.
         """
-        emb = self.embedding(len(inputs), c_noise, labels).to(inputs.dtype)
+        emb = self.embedding(inputs.shape[0], c_noise, labels).to(inputs.dtype)
         x = up(self.dec, down(self.enc, inputs, emb, 1.0), emb)
         raw: Tensor = self.out_conv(functional.silu(self.out_norm(x)))
         return raw

@@ -69,7 +69,7 @@ class SongUNet(nn.Module):
 
         A direct network wants no c_noise; labels that are not given are zeros.
         """
-        emb = self.embedding(len(inputs), c_noise, labels).to(inputs.dtype)
+        emb = self.embedding(inputs.shape[0], c_noise, labels).to(inputs.dtype)
         skips = down(self.enc, inputs, emb, HALF_POWER)
         x = up(self.dec, skips, emb)
         raw: Tensor = self.dec[self._conv](functional.silu(self.dec[self._norm](x)))
