@@ -145,7 +145,7 @@ def test_every_fault_of_the_manifest_is_listed(tmp_path: Path) -> None:
         tmp_path / "faulty",
         shape=[15],
         periodic="yes",
-        preconditioning={"kind": "vp", "sigma_data": 0},
+        preconditioning={"kind": "cosine", "sigma_data": 0},
         sampler={"steps": 0, "sigma": 4},
         licence=None,
     )
@@ -156,7 +156,7 @@ def test_every_fault_of_the_manifest_is_listed(tmp_path: Path) -> None:
         open_manifest(folder)
 
     for part in (
-        "shape is [15]", "periodic is 'yes'", "kind is 'vp'", "sigma_data is 0", "sampler",
+        "shape is [15]", "periodic is 'yes'", "kind is 'cosine'", "sigma_data is 0", "sampler",
         "licence is None", "10u.coarse_std is None", "10v is None",
     ):  # fmt: skip
         assert part in str(refused.value)
