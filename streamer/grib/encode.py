@@ -12,7 +12,9 @@ import numpy as np
 from streamer.domain import Array
 from streamer.grib import codes
 from streamer.grib.codes import CodesError, Handle
+from streamer.grib.frame import section_offsets
 from streamer.grib.packing import MOST_BITS, Packing, rounding_error
+from streamer.grib.simple_packing import read_back
 from streamer.grib.template import (
     EncodeError,
     FieldTarget,
@@ -70,8 +72,8 @@ def encode(values: Array, template: Template, draw: Draw) -> bytes:
 def encode_all(draws: Array, template: Template) -> Iterator[bytes]:
     """Encode all draws of a parameter, (D, H, W), each as `encode` does, to the same bytes.
 
-    One handle takes them all, and the keys are read back from the first: the others must repeat
-    its header. That takes half the time, since a handle and its keys cost more than the values.
+    One handle takes them all, and ecCodes reads back the first: the others must repeat its
+    header, and their values are read from their bytes. A handle costs more than the values.
     """
     return _encoded(draws, template, [Draw(number, of=len(draws)) for number in range(len(draws))])
 
@@ -102,11 +104,11 @@ def _encoded(draws: Array, template: Template, numbers: Sequence[Draw]) -> Itera
                 here = f"{where}, draw {draw.number}"
                 membership = _membership(template, draw)
                 message, packed, bound = _set(handle, values, template, membership, here)
-                with codes.opened(message) as found:
-                    _refuse_changed(found, packed, bound, here)
-                    if not proven or _header(message) != _renumbered(proven, membership):
-                        wanted = (*template.wanted, *membership)
-                        refuse_difference(wanted, found_keys(found, wanted), target)
+                is_proven = proven and _header(message) == _renumbered(proven, membership)
+                found = read_back(message) if is_proven else None
+                if found is None:
+                    found = _opened_again(message, target, (*template.wanted, *membership), here)
+                _refuse_changed(found, packed, bound, here)
                 proven = _header(message)
                 yield message
     except CodesError as error:
@@ -135,11 +137,8 @@ def _set(
 
 def _header(message: bytes) -> bytes:
     """Return all that says what a field is, and nothing of its values: up to section 4's end."""
-    at = _SECTION_1
-    while message[at + 4] < 5:
-        at += int.from_bytes(message[at : at + 4])
     # The length of the whole message is not part of it.
-    return message[:8] + message[_SECTION_1:at]
+    return message[:8] + message[_SECTION_1 : section_offsets(message)[5]]
 
 
 def _renumbered(header: bytes, membership: Wanted) -> bytes:
@@ -174,12 +173,18 @@ def _membership(template: Template, draw: Draw) -> Wanted:
     )
 
 
-def _refuse_changed(handle: Handle, packed: codes.Values, bound: float, where: str) -> None:
+def _opened_again(message: bytes, target: FieldTarget, wanted: Wanted, where: str) -> codes.Values:
+    """Return the values as ecCodes reads them; EncodeError where keys differ or values miss."""
+    with codes.opened(message) as handle:
+        refuse_difference(wanted, found_keys(handle, wanted), target)
+        count = handle.integer("numberOfMissing")
+        if count:
+            raise EncodeError(f"{where}: numberOfMissing is {count}, wanted 0")
+        return handle.values()
+
+
+def _refuse_changed(found: codes.Values, packed: codes.Values, bound: float, where: str) -> None:
     """Raise EncodeError if any value reads back further from its own than packing may move it."""
-    count = handle.integer("numberOfMissing")
-    if count:
-        raise EncodeError(f"{where}: numberOfMissing is {count}, wanted 0")
-    found = handle.values()
     if found.size != packed.size:
         raise EncodeError(f"{where}: reads back {found.size} values, wanted {packed.size}")
     found -= packed.ravel()

@@ -93,6 +93,15 @@ def _length(value: bytes, start: int) -> int:
     return length
 
 
+def section_offsets(message: bytes, last: int = 5) -> dict[int, int]:
+    """Return where sections 1 to `last` begin in an edition 2 message whose frame is sound."""
+    at, begins = 16, dict[int, int]()
+    while last not in begins:
+        begins[message[at + 4]] = at
+        at += int.from_bytes(message[at : at + 4])
+    return begins
+
+
 def _length_1(value: bytes, start: int) -> int:
     """Return an edition 1 message's length.
 

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from dataclasses import replace
 from datetime import UTC
 
+from streamer.grib.frame import section_offsets
 from streamer.grib.packing import Packing
 from streamer.grib.template import FieldTarget, Imprint, Template, prepare
 
@@ -59,7 +60,7 @@ def _parts(message: bytes) -> _Parts | None:
     """Take a header apart; None for one whose times may be elsewhere, too."""
     if message[7] != 2:
         return None
-    sections = _sections(message)
+    sections = section_offsets(message)
     header = message[: sections[5]]
     first, product = header[sections[1] :], header[sections[4] :]
     if int.from_bytes(product[7:9]) not in _AT_A_POINT:
@@ -83,20 +84,11 @@ def _at(known: Template, target: FieldTarget, reference: bytes, forecast: bytes)
     mars = {"date": date, "time": clock}
     return replace(
         known,
-        message=_timed(known.message, _sections(known.message), reference, forecast),
+        message=_timed(known.message, section_offsets(known.message), reference, forecast),
         target=target,
         wanted=tuple((key, told.get(key, value)) for key, value in known.wanted),
         mars={key: mars.get(key, value) for key, value in known.mars.items()},
     )
-
-
-def _sections(message: bytes) -> dict[int, int]:
-    """Return where sections 1 to 5 of an edition 2 message with a sound frame begin."""
-    at, begins = _SECTION_1, dict[int, int]()
-    while 5 not in begins:
-        begins[message[at + 4]] = at
-        at += int.from_bytes(message[at : at + 4])
-    return begins
 
 
 def _timed(message: bytes, sections: dict[int, int], reference: bytes, forecast: bytes) -> bytes:

@@ -277,7 +277,7 @@ def test_values_that_read_back_too_far_away_are_told_with_error_and_bound() -> N
             EncodeError, match=r"here: values read back differ by 0.2\d+, wanted at most"
         ),
     ):
-        _refuse_changed(handle, others, rounding_error(-10, 10, 16), "here")
+        _refuse_changed(handle.values(), others, rounding_error(-10, 10, 16), "here")
 
 
 def test_an_ensemble_that_eight_bits_cannot_count_is_refused_with_its_sum() -> None:
