@@ -32,12 +32,19 @@ _EQUAL = 0.05
 LIMIT_S = 1800.0
 #: Raised when our own code changes what a backend makes from a bundle.
 _RECIPE = 1
-#: The distributions that a backend stands on; those that are installed give its version.
+#: The distributions that a backend stands on, by any of their names.
 _STANDS_ON: Mapping[str, tuple[str, ...]] = {
     "openvino": ("openvino",),
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
     "torch": ("torch",),
-    "tensorrt": ("tensorrt", "tensorrt-rtx"),
+    "tensorrt": (
+        "tensorrt",
+        "tensorrt-cu13",
+        "tensorrt-cu12",
+        "tensorrt-rtx",
+        "tensorrt-rtx-cu13-bindings",
+        "tensorrt-rtx-cu12-bindings",
+    ),
 }
 #: Settings from outside that choose kernels or split sums.
 _DECISIVE = (
@@ -148,16 +155,13 @@ def runtime_version(backend: str) -> str:
     """Return the version of a backend's runtime, without loading it; EngineError without one."""
     if backend not in _STANDS_ON:
         raise UsageError(f"backend {backend!r} has no engine to build")
-    found = []
     for name in _STANDS_ON[backend]:
         try:
-            found.append(version(name))
+            return f"{name} {version(name)}"
         except PackageNotFoundError:
             continue
-    if not found:
-        wanted = " or ".join(_STANDS_ON[backend])
-        raise EngineError(f"the {backend} backend needs {wanted}, which is not installed")
-    return " ".join(found)
+    wanted = " or ".join(_STANDS_ON[backend])
+    raise EngineError(f"the {backend} backend needs {wanted}, which is not installed")
 
 
 def _kept(cache: Path, key: EngineKey) -> Kept | None:

@@ -18,8 +18,8 @@ from engines.errors import EngineError, UsageError
 
 _log = logging.getLogger(__name__)
 
-#: The first that is installed is taken.
-LIBRARIES = ("tensorrt", "tensorrt_rtx")
+#: The first that is installed is taken; the last one is the second without its wrapping.
+LIBRARIES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 
 
 def library() -> ModuleType:
@@ -27,7 +27,7 @@ def library() -> ModuleType:
     for name in LIBRARIES:
         with suppress(ModuleNotFoundError):
             return importlib.import_module(name)
-    raise EngineError(f"the tensorrt backend needs {' or '.join(LIBRARIES)}: none is installed")
+    raise EngineError("the tensorrt backend needs tensorrt or tensorrt-rtx, and has neither")
 
 
 @dataclass(frozen=True, slots=True)
