@@ -2,98 +2,49 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engines.bundle import open_manifest
-from engines.denoiser import Array, EngineSpec, GaussianDenoiser
+from engines.denoiser import Array, GaussianDenoiser
 from engines.errors import EngineError
 from engines.open import open_bundle
 from streamer.downscale.engine_room import EngineRoom, Result
-from streamer.downscale.products import physical
 from streamer.downscale.tiles import Layout
 from streamer.downscale.work import Recipe, Work
-from streamer.downscale.workload import Workload
 from tests.engines import tiny
-from tests.streamer.downscale.small import bundle_of
-
-BUNDLE = bundle_of()
-RECIPE = Recipe(
+from tests.streamer.downscale.engines import (
     BUNDLE,
-    Layout.cover(BUNDLE.shape, BUNDLE.tile, BUNDLE.overlap, periodic=True),
-    BUNDLE.sampler,
+    LONG_S,
+    RECIPE,
+    Gated,
+    House,
+    drawn,
+    work_of,
 )
-LONG_S = 20.0
 
 
-class Gated(GaussianDenoiser):
-    """The closed form, which computes only while its gate is open, and fails where told."""
-
-    def __init__(self, refuse: Callable[[Array], None] = lambda _: None, batch: int = 1) -> None:
-        super().__init__(0.0, 1.0)
-        self.gate = threading.Event()
-        self.began = threading.Event()
-        self._refuse = refuse
-        self._batch = batch
-
-    @property
-    def spec(self) -> EngineSpec:
-        return EngineSpec("gated", "f32", "cpu", "1", self._batch)
-
-    def denoise(
-        self, x: Array, sigma: Array, condition: Array, labels: Array | None = None
-    ) -> Array:
-        self.began.set()
-        assert self.gate.wait(LONG_S)
-        self._refuse(condition)
-        return super().denoise(x, sigma, condition, labels)
-
-
-class House:
-    """An engine room with the bell that its results ring."""
+class Open(House):
+    """A room of one engine with a gate."""
 
     def __init__(self, denoiser: Gated) -> None:
+        super().__init__(denoiser)
         self.denoiser = denoiser
-        self.bell = threading.Semaphore(0)
-        self.room = EngineRoom([denoiser], wake=self.bell.release)
-
-    def results(self, count: int) -> dict[object, Result]:
-        found: dict[object, Result] = {}
-        while len(found) < count:
-            assert self.bell.acquire(timeout=LONG_S), f"only {set(found)} came back"
-            found |= {r.key: r for r in self.room.finished()}
-        return found
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
-    made = House(Gated())
+def house() -> Iterator[Open]:
+    made = Open(Gated())
     made.room.start()
     yield made
     made.denoiser.gate.set()
     assert made.room.close(LONG_S)
 
 
-def work_of(key: str, mark: float = 0.0) -> Work:
-    condition = np.full((3, *BUNDLE.shape), mark, dtype=np.float32)
-    return Work(key, RECIPE, condition, (f"{key}/0".encode(), f"{key}/1".encode()))
-
-
-def drawn(key: str) -> Array:
-    """What the workload alone gives, without a thread."""
-    workload, denoiser, work = Workload(), GaussianDenoiser(), work_of(key)
-    workload.add(work)
-    while (batch := workload.next_batch()) is not None:
-        workload.store(batch, denoiser.denoise(*batch.inputs()))
-    residual = workload.finished()[0].residual
-    assert residual is not None
-    return physical(residual, work.condition, BUNDLE)
-
-
-def test_draws_come_back_in_physical_units(house: House) -> None:
+def test_draws_come_back_in_physical_units(house: Open) -> None:
     house.denoiser.gate.set()
     house.room.submit(work_of("step"))
 
@@ -128,7 +79,7 @@ def test_a_real_engine_gives_a_step_the_same_bytes_in_any_company(tmp_path: Path
     assert draws_of_one_among("one") == draws_of_one_among("other", "one", "third")
 
 
-def test_the_counters_tell_calls_tiles_and_busy_time(house: House) -> None:
+def test_the_counters_tell_calls_tiles_and_busy_time(house: Open) -> None:
     house.denoiser.gate.set()
     house.room.submit(work_of("step"))
     result = house.results(1)["step"]
@@ -140,7 +91,7 @@ def test_the_counters_tell_calls_tiles_and_busy_time(house: House) -> None:
     assert counters.busy_s > 0
 
 
-def test_steps_may_be_submitted_while_others_are_computed(house: House) -> None:
+def test_steps_may_be_submitted_while_others_are_computed(house: Open) -> None:
     house.room.submit(work_of("a"))
     assert house.denoiser.began.wait(LONG_S)
     house.room.submit(work_of("b"))
@@ -149,7 +100,7 @@ def test_steps_may_be_submitted_while_others_are_computed(house: House) -> None:
     assert set(house.results(2)) == {"a", "b"}
 
 
-def test_pending_bytes_count_until_the_result_is_taken(house: House) -> None:
+def test_pending_bytes_count_until_the_result_is_taken(house: Open) -> None:
     points = BUNDLE.shape[0] * BUNDLE.shape[1]
     for key in ("a", "b"):
         house.room.submit(work_of(key))
@@ -163,7 +114,7 @@ def test_pending_bytes_count_until_the_result_is_taken(house: House) -> None:
     assert (house.room.pending_bytes, house.room.pending_steps) == (0, 0)
 
 
-def test_a_cancelled_step_never_comes_back(house: House) -> None:
+def test_a_cancelled_step_never_comes_back(house: Open) -> None:
     house.room.submit(work_of("gone"))
     assert house.denoiser.began.wait(LONG_S)
     house.room.cancel("gone")
@@ -174,7 +125,7 @@ def test_a_cancelled_step_never_comes_back(house: House) -> None:
     assert house.room.finished() == []
 
 
-def test_a_result_that_was_ready_is_not_given_to_one_who_cancelled(house: House) -> None:
+def test_a_result_that_was_ready_is_not_given_to_one_who_cancelled(house: Open) -> None:
     house.denoiser.gate.set()
     house.room.submit(work_of("late"))
     assert house.bell.acquire(timeout=LONG_S)
@@ -184,7 +135,7 @@ def test_a_result_that_was_ready_is_not_given_to_one_who_cancelled(house: House)
     assert house.room.finished() == []
 
 
-def test_a_cancelled_key_may_be_submitted_again(house: House) -> None:
+def test_a_cancelled_key_may_be_submitted_again(house: Open) -> None:
     house.room.submit(work_of("back"))
     assert house.denoiser.began.wait(LONG_S)
     house.room.cancel("back")
@@ -195,7 +146,7 @@ def test_a_cancelled_key_may_be_submitted_again(house: House) -> None:
     assert house.results(1)["back"].work is second
 
 
-def test_a_key_is_submitted_once(house: House) -> None:
+def test_a_key_is_submitted_once(house: Open) -> None:
     house.room.submit(work_of("twice"))
 
     with pytest.raises(ValueError, match="twice"):
@@ -208,7 +159,7 @@ def test_an_engine_that_fails_on_one_step_serves_the_others(batch: int) -> None:
         if (condition == 7.0).any():
             raise EngineError("the device gave up")
 
-    house = House(Gated(refuse, batch))
+    house = Open(Gated((batch,), trouble=refuse))
     house.denoiser.gate.set()
     for key, mark in (("a", 0.0), ("sick", 7.0), ("z", 0.0)):
         house.room.submit(work_of(key, mark))
@@ -230,7 +181,7 @@ def test_the_death_of_the_thread_is_seen() -> None:
     def break_down(condition: Array) -> None:
         raise ZeroDivisionError("a mistake of ours")
 
-    house = House(Gated(break_down))
+    house = Open(Gated(trouble=break_down))
     house.denoiser.gate.set()
     house.room.start()
     house.room.submit(work_of("step"))
@@ -243,7 +194,7 @@ def test_the_death_of_the_thread_is_seen() -> None:
 
 
 def test_closing_waits_for_the_running_call_and_no_longer() -> None:
-    house = House(Gated())
+    house = Open(Gated())
     house.room.start()
     house.room.submit(work_of("step"))
     assert house.denoiser.began.wait(LONG_S)

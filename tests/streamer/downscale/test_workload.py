@@ -11,9 +11,10 @@ from engines.denoiser import GaussianDenoiser
 from engines.noise import Window, keyed
 from engines.sampler import SamplerSettings, calls, run, solver
 from streamer.domain import Array
+from streamer.downscale.paths import Batch
 from streamer.downscale.tiles import Layout
 from streamer.downscale.work import Finished, Recipe, Work
-from streamer.downscale.workload import Batch, Workload
+from streamer.downscale.workload import Workload
 from tests.streamer.downscale.small import bundle_of
 
 DENOISER = GaussianDenoiser(0.2, 0.6)
