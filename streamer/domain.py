@@ -124,6 +124,25 @@ class Reason(StrEnum):
     OUT_OF_RANGE = "out_of_range"
     GRID_MISMATCH = "grid_mismatch"
     SPLIT = "split"
+    NOT_ACCUMULATED = "not_accumulated"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Interval:
+    """What an accumulation covers: lead times in minutes, `start` before `end`."""
+
+    start: int
+    end: int
+
+    @property
+    def hours(self) -> float:
+        """How long it is."""
+        return (self.end - self.start) / 60
+
+    @property
+    def text(self) -> str:
+        """The interval in words: `+3 to +6 h`."""
+        return f"+{self.start / 60:g} to +{self.end / 60:g} h"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,6 +156,9 @@ class Field:
     grid: the input grid in words, equal for fields that may join one step.
     message: the encoded GRIB message; the template of what is made from it.
     factor: took the message's units to the bundle's.
+    interval: what an accumulation covers; None for a parameter that is true at a point in time.
+      Its values are amounts until `intake.accumulation` makes rates of them.
+    rounding: how far packing may have moved a value of an accumulation, in the bundle's units.
     """
 
     key: StepKey
@@ -149,6 +171,13 @@ class Field:
     crossed: Array | None = None
     crossed_coarse: Array | None = None
     factor: float = 1.0
+    interval: Interval | None = None
+    rounding: float = 0.0
+
+    @property
+    def size_bytes(self) -> int:
+        """What the field holds in memory."""
+        return self.coarse.nbytes + self.interpolated.nbytes + len(self.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,15 +203,23 @@ Decoded = Field | Rejected | Unwanted
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """All fields of one step, in the bundle's order, ready to be downscaled."""
+    """All fields of one step, in the bundle's order, ready to be downscaled.
+
+    A parameter that does not exist yet at this lead time has no field: a rate, which is 0 then.
+    origins: of its fields, then of those before.
+    before: accumulations of the run's step before this one, as far as they are needed to know
+      what fell since. since: that step's lead time in minutes; None for a run's first.
+    """
 
     key: StepKey
     fields: tuple[Field, ...]
     origins: tuple[Origin, ...]
     newest_record_time: datetime
     completed_at: datetime
+    before: tuple[Field, ...] = ()
+    since: int | None = None
 
     @property
     def size_bytes(self) -> int:
         """What the step holds in memory."""
-        return sum(f.coarse.nbytes + f.interpolated.nbytes + len(f.message) for f in self.fields)
+        return sum(field.size_bytes for field in (*self.fields, *self.before))

@@ -14,13 +14,14 @@ from streamer.domain import (
     Array,
     Decoded,
     Field,
+    Interval,
     Reason,
     Rejected,
     StepKey,
     Unwanted,
     step_text,
 )
-from streamer.grib import grids, regrid, wind
+from streamer.grib import grids, intervals, regrid, wind
 from streamer.grib.codes import CodesError, Handle, Values, opened
 from streamer.grib.frame import split
 from streamer.grib.identity import has_all, source_of, step_key
@@ -100,14 +101,17 @@ def _match(handle: Handle, wants: Wants) -> _Match | Unwanted:
 
 def _read_field(
     handle: Handle, message: bytes, match: _Match, wants: Wants, again: str
-) -> Field | Rejected:
+) -> Field | Unwanted:
     key = _key(handle, match.source, again)
     name = match.parameter.name
+    if key.minutes < match.parameter.from_minutes:
+        return Unwanted("step")
     try:
+        interval, rounding = _gathered(handle, match)
         _check_points(handle, wants.limits)
         grid = grids.read_grid(handle)
         _check_grid(grid, wants.manifest)
-        values = _values(handle, match)
+        values = _values(handle, match, interval)
         component = None if match.parameter.vector is None else match.parameter.vector.component
         coarse, crossed = to_coarse(handle, grid, values, component, wants.manifest.coarse)
         fine = _to_fine(coarse, wants.manifest)
@@ -130,7 +134,21 @@ def _read_field(
     factor = match.identity.factor
     # A turned component needs a partner that was turned too: only such may join one step.
     words = grid.words if crossed is None else f"{grid.words}, wind relative to it"
-    return Field(key, name, words, coarse, fine, message, digest, crossed_fine, crossed, factor)
+    return Field(
+        key, name, words, coarse, fine, message, digest, crossed_fine, crossed, factor,
+        interval, rounding,
+    )  # fmt: skip
+
+
+def _gathered(handle: Handle, match: _Match) -> tuple[Interval | None, float]:
+    """Return what an accumulation covers and how packing rounded it; None, 0 for all else."""
+    if not match.parameter.accumulated:
+        return None, 0.0
+    try:
+        interval = intervals.read_interval(handle)
+    except intervals.NoInterval as error:
+        raise _Refused(Reason.NOT_ACCUMULATED, str(error)) from error
+    return interval, intervals.rounding(handle) * abs(match.identity.factor)
 
 
 def _key(handle: Handle, source: str, again: str) -> StepKey:
@@ -167,7 +185,7 @@ def _check_grid(grid: grids.InputGrid, manifest: GribManifest) -> None:
         raise _Refused(Reason.OUTSIDE_AREA, text)
 
 
-def _values(handle: Handle, match: _Match) -> Values:
+def _values(handle: Handle, match: _Match, interval: Interval | None) -> Values:
     """Decode the values, (points,) in message order, in the bundle's units; all are sound."""
     parameter = match.parameter
     handle.set("missingValue", _MISSING)
@@ -188,26 +206,19 @@ def _values(handle: Handle, match: _Match) -> Values:
     if broken:
         text = f"{broken} of {raw.size} values are not finite"
         raise _Refused(Reason.UNDECODABLE, text)
-    _check_range(handle, values, parameter)
+    _check_range(values, parameter, interval)
     return values
 
 
-def _check_range(handle: Handle, values: Values, parameter: Parameter) -> None:
+def _check_range(values: Values, parameter: Parameter, interval: Interval | None) -> None:
     """Refuse values that cannot be true; of an amount, those that no rate in its hours gives."""
-    hours = _hours(handle) if parameter.accumulated else 1.0
+    hours = 1.0 if interval is None else interval.hours
     low, high = float(values.min()), float(values.max())
     if low < parameter.low * hours or high > parameter.high * hours:
         within = f"{parameter.low * hours:g} to {parameter.high * hours:g}"
-        since = f" in {hours:g} h" if parameter.accumulated else ""
+        since = "" if interval is None else f" from {interval.text}"
         text = f"values from {low:g} to {high:g} {parameter.units}{since}, sound ones lie within "
         raise _Refused(Reason.OUT_OF_RANGE, text + within)
-
-
-def _hours(handle: Handle) -> float:
-    """Return how long an amount was gathered, at least an hour: some centres write no start."""
-    handle.set("stepUnits", "m")
-    start, end = handle.integer("startStep"), handle.integer("endStep")
-    return max((end - start if end > start else end) / 60, 1.0)
 
 
 def _to_fine(coarse: Array, manifest: GribManifest) -> Array:

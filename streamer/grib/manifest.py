@@ -67,6 +67,7 @@ class Parameter:
     low, high: sound values in `units`; outside them a message is refused.
     fill_missing: what missing values become, in `units`; None refuses messages that have any.
     accumulated: messages hold amounts since some time, and the channel is `units` an hour.
+    from_minutes: the lead time from which on it exists; before, its rate is 0.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Parameter:
     fill_missing: float | None = None
     vector: Vector | None = None
     accumulated: bool = False
+    from_minutes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +260,7 @@ def _parameter(name: str, body: object, faults: list[str]) -> Parameter:
     if not limits[0] < limits[1]:
         faults.append(f"{where}.range: {limits[0]} is not below {limits[1]}")
     fill, vector = entry(body, "fill_missing"), entry(body, "vector")
+    accumulation = entry(body, "accumulation")
     return Parameter(
         name=name,
         units=text(entry(body, "units"), f"{where}.units", faults),
@@ -268,7 +271,8 @@ def _parameter(name: str, body: object, faults: list[str]) -> Parameter:
         high=limits[1],
         fill_missing=None if fill is None else number(fill, f"{where}.fill_missing", faults),
         vector=None if vector is None else _vector(vector, f"{where}.vector", faults),
-        accumulated=_accumulated(entry(body, "accumulation"), f"{where}.accumulation", faults),
+        accumulated=_accumulated(accumulation, f"{where}.accumulation", faults),
+        from_minutes=_from_minutes(accumulation, f"{where}.accumulation", faults),
     )
 
 
@@ -278,6 +282,18 @@ def _accumulated(body: object, where: str, faults: list[str]) -> bool:
     if entry(body, "per") != "hour":
         faults.append(f"{where} is {body!r}, this version knows {{'per': 'hour'}}")
     return True
+
+
+def _from_minutes(body: object, where: str, faults: list[str]) -> int:
+    """Read from which step on an accumulation exists, in hours; nothing has gathered at step 0."""
+    if body is None:
+        return 0
+    stated = entry(body, "from_step")
+    hours = 1 / 60 if stated is None else number(stated, f"{where}.from_step", faults)
+    if not hours > 0:
+        faults.append(f"{where}.from_step is {stated!r}, wanted hours above 0")
+        return 1
+    return max(1, round(hours * 60))
 
 
 def _identity(body: object, where: str, faults: list[str]) -> Identity:

@@ -86,6 +86,9 @@ def test_each_centres_spelling_becomes_the_channel_in_its_units(
     name: str, edition: int, centre: str
 ) -> None:
     names = gfs_keys(name, edition) if centre == "kwbc" else {"shortName": name}
+    if name == "tp":
+        # Nothing has fallen yet at step 0.
+        names = {**names, "stepType": "accum", "stepRange": "0-6"}
     in_kg = name == "tp" and centre == "kwbc"
     sent = message(edition, centre, names, TYPICAL[name] * (1000.0 if in_kg else 1.0))
 

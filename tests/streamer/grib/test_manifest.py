@@ -161,7 +161,20 @@ def test_a_channel_may_be_the_rate_of_what_messages_gather() -> None:
     found = read_manifest(part)
 
     assert found.parameter("tp").accumulated
+    assert found.parameter("tp").from_minutes == 1
+    assert found.parameter("10u").from_minutes == 0
     assert not found.parameter("10u").accumulated
     part["parameters"]["tp"]["accumulation"] = {"per": "day"}
     with pytest.raises(BundleError, match=r"tp.accumulation is .*'per': 'hour'"):
+        read_manifest(part)
+
+
+def test_an_accumulation_may_exist_from_a_later_step_on() -> None:
+    part = wind_part()
+    part["parameters"]["tp"] = parameter(228, [0, 0.5], accumulation={"per": "hour"})
+    part["parameters"]["tp"]["accumulation"]["from_step"] = 1.5
+
+    assert read_manifest(part).parameter("tp").from_minutes == 90
+    part["parameters"]["tp"]["accumulation"]["from_step"] = 0
+    with pytest.raises(BundleError, match=r"tp.accumulation.from_step is 0, wanted hours above 0"):
         read_manifest(part)
