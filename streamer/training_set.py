@@ -48,22 +48,21 @@ def normalise(fine: Array, twin: Array, statistics: Sequence[Normalisation]) -> 
 
 
 def position(grid: Grid) -> Mapping[str, Array]:
-    """Return where each point is, each (H, W) float32, without a jump at the date line."""
-    latitude = np.deg2rad(grid.latitudes)[:, None]
-    longitude = np.deg2rad(grid.longitudes)[None, :]
-    fields = {
-        "sin_latitude": np.sin(latitude),
-        "cos_longitude": np.cos(longitude),
-        "sin_longitude": np.sin(longitude),
-    }
-    return {
-        name: np.broadcast_to(values, grid.shape).astype(np.float32)
-        for name, values in fields.items()
-    }
+    """Return what a network may know of where a point is, each (H, W) float32: its latitude.
+
+    No longitude: the globe rolled round its axis, with its surface, is as good a globe, and a
+    network that is never told the longitude has learnt from all rolls at once. Told it, it would
+    know some twenty independent states of every place by heart.
+    """
+    latitude = np.sin(np.deg2rad(grid.latitudes))[:, None]
+    return {"sin_latitude": np.broadcast_to(latitude, grid.shape).astype(np.float32)}
 
 
 def surface(path: Path, grid: Grid) -> Mapping[str, Array]:
-    """Return orography `z`, normalised, and the share of land `lsm`, box means, (H, W) float32.
+    """Return what lies below a field, (H, W) float32: heights, how rough they are, and land.
+
+    `z`: the box means of the surface's geopotential, normalised. `z_deviation`: the deviation
+    within each box, in units of its mean square root over the sphere. `lsm`: the share of land.
 
     path: a NetCDF 3 file with `z` and `lsm` on a regular grid, north to south. Raises UsageError
     if it is not that.
@@ -71,11 +70,16 @@ def surface(path: Path, grid: Grid) -> Mapping[str, Array]:
     found, fields = _read_surface(path)
     onto = Coarse(grid=grid, interpolation="grid-box-average")
     z = to_coarse(fields["z"], found, onto).astype(np.float64)
+    # Heights above the mean keep the difference of squares from losing its digits.
+    above = fields["z"] - fields["z"].mean()
+    square = to_coarse(above**2, found, onto).astype(np.float64)
+    roughness = np.sqrt(np.maximum(square - to_coarse(above, found, onto).astype(float) ** 2, 0.0))
     rows = area_weights(grid.latitudes)
     mean = _area_mean(z, rows)
     deviation = _area_mean((z - mean) ** 2, rows) ** 0.5
     return {
         "z": ((z - mean) / deviation).astype(np.float32),
+        "z_deviation": (roughness / _area_mean(roughness**2, rows) ** 0.5).astype(np.float32),
         "lsm": np.clip(to_coarse(fields["lsm"], found, onto), 0.0, 1.0),
     }
 

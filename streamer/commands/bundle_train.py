@@ -3,8 +3,8 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,83 +14,44 @@ from torch import nn
 from engines import export
 from engines.bundle import Bundle, open_manifest
 from engines.bundle_writer import BundleParts, write_bundle
-from engines.manifest import Normalisation, Preconditioning
-from engines.networks import NetworkSettings
+from engines.errors import UsageError
+from engines.networks import NetworkSettings, to_plain
 from engines.open import open_bundle
 from engines.sampler import SamplerSettings
-from engines.training import Pairs, Progress, TrainingSettings, fit
-from streamer import training_set
-from streamer.archive import Archive, Found, Split, read_archive, split_by_day
+from engines.training import options
+from engines.training.fit import Until, fit
+from engines.training.fitted import Fitted, read_fitted, thinned
+from engines.training.pairs_file import Lesson, write_pairs
+from engines.training.task import PRECONDITIONING, task_of
+from streamer.archive import Found, read_archive
 from streamer.commands.bundle_card import card
 from streamer.commands.console import is_terminal, result, say
 from streamer.domain import Array
-from streamer.grib.manifest import Coarse, lattice
+from streamer.material import COARSE_OPERATOR, INTERPOLATION, Material, gather
 from streamer.skill import Trial, score
 from streamer.verify.scores import area_weights
 
-COARSE_OPERATOR = "grid-box-average"
-INTERPOLATION = "structured-bicubic"
-PRECONDITIONING = Preconditioning("edm", sigma_data=1.0)
-#: Rows near the poles count little in the scores, but not nothing in the loss.
-POLAR_FLOOR = 0.15
 #: Levels of the golden cases, from nearly clean to nearly pure noise.
 GOLDEN_SIGMA = (0.05, 0.6, 6.0)
 #: Float32 engines err by 1e-6 to 2e-6 of the largest value; half precision by 1e-2.
 GOLDEN_BOUND = 2e-5
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Material:
-    """All that the fit, the bundle and the scores are made from."""
-
-    archive: Archive
-    split: Split
-    coarse: Coarse
-    twin: Array
-    statistics: tuple[Normalisation, ...]
-    constants: Mapping[str, Array]
-    residual: Array
-    condition: Array
-
-    def pairs(self, states: Sequence[int]) -> Pairs:
-        """Return the pairs of some states."""
-        cosine = np.cos(np.deg2rad(self.archive.grid.latitudes))
-        return Pairs(
-            residual=self.residual[list(states)],
-            condition=self.condition[list(states)],
-            constants=np.stack(list(self.constants.values())),
-            row_weights=(POLAR_FLOOR + (1 - POLAR_FLOOR) * cosine).astype(np.float32),
-            periodic=self.archive.grid.is_periodic,
-        )
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Fit, write the bundle, score it on the days held back, write it again with its scores."""
     shows = arguments.progress or is_terminal()
     material = _gather(arguments, shows=shows)
-    network_settings = _network_settings(arguments, material)
-    settings = TrainingSettings(
-        steps=arguments.steps,
-        tile=tuple(arguments.training_tile),
-        precision=arguments.precision,
-        workers=arguments.workers,
-        seed=arguments.seed,
-    )
-    network, history = fit(
-        material.pairs(material.split.learn),
-        material.pairs(material.split.held_back),
-        network_settings,
-        settings,
-        PRECONDITIONING,
-        arguments.checkpoint or Path(f"{arguments.output}.checkpoint"),
-        _tell if shows else lambda _: None,
-    )
+    lesson = material.lesson()
+    if arguments.pairs_to is not None:
+        return _write_pairs(arguments.pairs_to, lesson)
+    fitted = _fitted(arguments, lesson, shows=shows)
+    network = fitted.module()
     model = {
         **_model(arguments, material),
-        "network": asdict(network_settings) | {"parameters": _count(network)},
-        "training": _training(material, settings, history),
+        "network": to_plain(fitted.network) | {"parameters": _count(network)},
+        "training": _training(material, fitted),
     }
-    parts = _parts(network, network_settings, material, model)
+    parts = _parts(network, fitted.network, material, model)
     write_bundle(arguments.output, parts)
     model["training"]["scores"] = _scores(arguments, material, shows=shows)
     write_bundle(arguments.output, replace(parts, card=card(model)))
@@ -100,40 +61,41 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _gather(arguments: argparse.Namespace, *, shows: bool) -> _Material:
+def _gather(arguments: argparse.Namespace, *, shows: bool) -> Material:
     archive = read_archive(arguments.archive)
-    split = split_by_day(archive, arguments.hold_back_days)
+    material = gather(archive, arguments.constants, arguments.coarse, arguments.hold_back_days)
     if shows:
         names = ", ".join(found.name for found in archive.parameters)
-        say(f"{len(archive.keys)} states of {names}; {len(split.held_back)} of them held back")
-    coarse = Coarse(lattice(arguments.coarse, arguments.coarse, None), COARSE_OPERATOR)
-    twin = training_set.interpolated_twin(archive.fine, archive.grid, coarse, INTERPOLATION)
-    learn = list(split.learn)
-    statistics = training_set.normalisation(archive.fine[learn], twin[learn], archive.grid)
-    residual, condition = training_set.normalise(archive.fine, twin, statistics)
-    constants = {
-        **training_set.position(archive.grid),
-        **training_set.surface(arguments.constants, archive.grid),
-    }
-    return _Material(archive, split, coarse, twin, statistics, constants, residual, condition)
+        held_back = len(material.split.held_back)
+        say(f"{len(archive.keys)} states of {names}; {held_back} of them held back")
+    return material
 
 
-def _network_settings(arguments: argparse.Namespace, material: _Material) -> NetworkSettings:
-    channels = material.residual.shape[1]
-    return NetworkSettings(
-        inputs=2 * channels + len(material.constants),
-        outputs=channels,
-        tile=tuple(arguments.tile),
-        width=arguments.width,
-        multipliers=tuple(arguments.multipliers),
-        blocks=arguments.blocks,
-        attention=(),
-        # Attention sees the whole tile, so that tiles of one field would fit together worse.
-        bottleneck_attention=False,
+def _write_pairs(path: Path, lesson: Lesson) -> int:
+    write_pairs(path, lesson)
+    found = {"pairs": str(path), "bytes": path.stat().st_size, "material": lesson.material}
+    result(found, as_json=True)
+    return 0
+
+
+def _fitted(arguments: argparse.Namespace, lesson: Lesson, *, shows: bool) -> Fitted:
+    """Return the weights that were fitted elsewhere, or fit them here."""
+    if arguments.weights is not None:
+        fitted = read_fitted(arguments.weights)
+        if fitted.material != lesson.material:
+            raise UsageError(
+                f"{arguments.weights} learnt from material {fitted.material[:12]}, but this "
+                f"archive, split and constants make {lesson.material[:12]}"
+            )
+        return fitted
+    task = task_of(arguments, lesson.learn)
+    until = Until(
+        report=(lambda progress: say(options.words(progress))) if shows else lambda _: None, say=say
     )
+    return fit(lesson, task, arguments.checkpoint or Path(f"{arguments.output}.checkpoint"), until)
 
 
-def _model(arguments: argparse.Namespace, material: _Material) -> dict[str, Any]:
+def _model(arguments: argparse.Namespace, material: Material) -> dict[str, Any]:
     grid, found = material.archive.grid, material.archive.parameters
     return {
         "name": arguments.output.name,
@@ -172,7 +134,7 @@ def _sampler(arguments: argparse.Namespace) -> SamplerSettings:
     )
 
 
-def _parameter(found: Found, channel: int, material: _Material) -> dict[str, Any]:
+def _parameter(found: Found, channel: int, material: Material) -> dict[str, Any]:
     """Return what the manifest says of a parameter; sound values reach one span further."""
     low = float(material.archive.fine[:, channel].min())
     high = float(material.archive.fine[:, channel].max())
@@ -191,25 +153,31 @@ def _parameter(found: Found, channel: int, material: _Material) -> dict[str, Any
     return part
 
 
-def _training(
-    material: _Material, settings: TrainingSettings, history: Sequence[Progress]
-) -> dict[str, Any]:
-    archive, split = material.archive, material.split
+def _training(material: Material, fitted: Fitted) -> dict[str, Any]:
+    archive, split, last = material.archive, material.split, fitted.history[-1]
     return {
         "command": f"downscaled {shlex.join(sys.argv[1:])}",
+        "fitted_by": fitted.command,
         "states": {"learnt": len(split.learn), "held_back": len(split.held_back)},
         "days": [str(day) for day in archive.days() if day not in split.days],
         "held_back_days": [str(day) for day in split.days],
-        "fit": asdict(settings),
-        "minutes": round(history[-1].seconds / 60, 1),
-        "loss": round(history[-1].loss, 4),
-        "held_back_loss": round(history[-1].held_back_loss, 4),
+        "fit": asdict(fitted.settings),
+        "steps": last.step,
+        "best_step": fitted.step,
+        "minutes": round(last.seconds / 60, 1),
+        "loss": round(last.loss, 4),
+        "held_back_loss": round(fitted.held_back_loss, 4),
+        "levels": [asdict(one) for one in fitted.levels],
+        "history": [
+            [one.step, round(one.loss, 4), round(one.held_back_loss, 4)]
+            for one in thinned(fitted.history)
+        ],
         "scores": {},
     }
 
 
 def _parts(
-    network: nn.Module, settings: NetworkSettings, material: _Material, model: dict[str, Any]
+    network: nn.Module, settings: NetworkSettings, material: Material, model: dict[str, Any]
 ) -> BundleParts:
     names = model["channels"]
     return BundleParts(
@@ -225,7 +193,7 @@ def _parts(
 
 
 def _golden(
-    network: nn.Module, settings: NetworkSettings, material: _Material
+    network: nn.Module, settings: NetworkSettings, material: Material
 ) -> Mapping[str, Array]:
     """Return one case a level from states held back: both edges, and over the date line."""
     (height, width), (rows, columns) = settings.tile, material.archive.grid.shape
@@ -249,7 +217,7 @@ def _golden(
     return export.golden_cases(network, PRECONDITIONING, np.stack(x), levels, np.stack(condition))
 
 
-def _scores(arguments: argparse.Namespace, material: _Material, *, shows: bool) -> dict[str, Any]:
+def _scores(arguments: argparse.Namespace, material: Material, *, shows: bool) -> dict[str, Any]:
     """Score the bundle as it lies on disk, on the states held back."""
     bundle: Bundle = open_manifest(arguments.output)
     held = list(material.split.held_back)
@@ -260,7 +228,7 @@ def _scores(arguments: argparse.Namespace, material: _Material, *, shows: bool) 
         condition=material.condition[held],
         rows=area_weights(material.archive.grid.latitudes),
     )
-    denoiser = open_bundle(bundle, threads=arguments.workers)
+    denoiser = open_bundle(bundle, threads=arguments.workers or 2)
     draws = arguments.draws
     found = score(bundle, denoiser, bundle.sampler, trial, draws, _tell_scored if shows else None)
     return {name: one.plain() | {"gain": one.gain} for name, one in found.items()}
@@ -272,11 +240,3 @@ def _count(network: nn.Module) -> int:
 
 def _tell_scored(done: int, states: int) -> None:
     say(f"scored {done} of {states} states")
-
-
-def _tell(progress: Progress) -> None:
-    left = progress.seconds * (progress.steps / progress.step - 1)
-    say(
-        f"step {progress.step} of {progress.steps}: loss {progress.loss:.4f}, "
-        f"held back {progress.held_back_loss:.4f}, {left / 60:.0f} min left"
-    )
