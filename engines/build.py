@@ -21,6 +21,7 @@ from engines.cache import EngineKey, new_folder, only_one, private_folder, size_
 from engines.choice import EngineChoice
 from engines.errors import EngineError, UsageError
 from engines.hardware import hardware
+from engines.loading import device_of
 from engines.proof import Kept, Proof, proof_of, write_proof
 from engines.trial import Opener, Request, name_of
 
@@ -144,11 +145,6 @@ def engine_key(bundle: Bundle, choice: EngineChoice, environment: Mapping[str, s
             *(f"{name}={environment[name]}" for name in _DECISIVE if name in environment),
         ),
     )
-
-
-def device_of(choice: EngineChoice) -> str:
-    """Return the device that a choice means; TensorRT knows no CPU."""
-    return choice.device or ("cuda" if choice.backend == "tensorrt" else "cpu")
 
 
 def runtime_version(backend: str) -> str:
