@@ -207,7 +207,7 @@ class EngineRoom:
         """
         fault = str(error) or type(error).__name__
         if len(batch.jobs) > 1 or engine.is_sound(batch):
-            if not isinstance(error, EngineError | MemoryError):
+            if len(batch.jobs) == 1 and not isinstance(error, EngineError | MemoryError):
                 log.error("a fault of ours, or the runtime's", exc_info=error)
             self._workload.fail(batch, fault)
             return True
