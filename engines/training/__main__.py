@@ -34,7 +34,8 @@ def _run(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
 
     def say(text: str) -> None:
-        sys.stdout.write(f"{arguments.name}{time.monotonic() - started:6.0f} s  {text}\n")
+        clock = f"{arguments.name}{time.monotonic() - started:6.0f} s"
+        sys.stdout.write("".join(f"{clock}  {line}\n" for line in text.splitlines()))
         sys.stdout.flush()
 
     lesson = read_pairs(arguments.pairs)

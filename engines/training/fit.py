@@ -262,8 +262,6 @@ def _set_up_torch(task: Task) -> None:
     torch.manual_seed(task.settings.seed)
     if task.settings.device == "cuda":
         torch.backends.cudnn.benchmark = True
-        torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.allow_tf32 = True
 
 
 def _placed(task: Task) -> nn.Module:

@@ -12,6 +12,7 @@ from engines.choice import BACKENDS, PRECISIONS
 from engines.errors import UsageError
 from engines.golden import Case, cases, read_golden
 from engines.open import open_bundle
+from engines.training import options
 from streamer.commands.bundle_page import facts, page
 from streamer.commands.console import result
 from streamer.downscale.labels import refuse_unknown
@@ -156,26 +157,14 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
     add("--attribution", default="not stated", help="whose data it was made from")
     add("--coarse", type=float, default=4.0, help="spacing of the coarse grid, degrees")
     add("--hold-back-days", type=int, default=2, help="last calendar days, kept for the scores")
-    add("--tile", type=int, nargs=2, default=[104, 144], help="rows and columns of the engine")
     add("--overlap", type=int, nargs=2, default=[24, 24], help="least that two tiles share")
-    add("--width", type=int, default=32, help="channels of the network's finest level")
-    add("--multipliers", type=int, nargs="+", default=[1, 2, 2], help="of width, one a level")
-    add("--blocks", type=int, default=2, help="blocks a level")
-    add("--steps", type=int, default=2000, help="training steps of 8 tiles")
-    add(
-        "--training-tile",
-        type=int,
-        nargs=2,
-        default=[64, 72],
-        help="rows, columns of a step's tiles",
-    )
-    add("--precision", choices=("f32", "bf16"), default="f32", help="bf16 where it is faster")
-    add("--seed", type=int, default=1)
-    add("--workers", type=int, choices=(1, 2, 4, 8), default=2, help="threads; share each batch")
     add("--checkpoint", type=Path, help="where to continue from (default: OUTPUT.checkpoint)")
+    add("--pairs-to", type=Path, help="write what the network learns from here, and stop")
+    add("--weights", type=Path, help="take the weights that were fitted to those pairs elsewhere")
     add("--sampler-steps", type=int, default=6, help="levels of the recommended sampler")
     add("--sigma-min", type=float, default=0.1, help="its lowest level")
     add("--sigma-max", type=float, default=14.0, help="its highest level")
     add("--rho", type=float, default=5.0, help="its crowding towards the lowest level")
     add("--draws", type=int, default=4, help="draws a state for the scores, at least 2")
     add("--progress", action="store_true", help="show progress in a pipe too")
+    options.configure(parser)
