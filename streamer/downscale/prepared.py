@@ -63,7 +63,8 @@ def _fingerprint(step: Step) -> bytes:
     """
     digest = blake2b(digest_size=16)
     for field in sorted(step.fields, key=lambda field: field.parameter):
-        digest.update(f"{field.parameter} {field.coarse.shape} {field.grid}".encode())
+        told = (field.parameter, field.grid, field.coarse.shape, field.interval, field.rounding)
+        digest.update(repr(told).encode())
         digest.update(field.coarse.tobytes())
         if field.crossed_coarse is not None:
             digest.update(field.crossed_coarse.tobytes())

@@ -1,7 +1,9 @@
 """Measures speed and memory: `python -m tests.benchmarks [NAME ...]`, all of them by default.
 
 peer: what all but inference costs, against ecCodes' bare work and a plain loop. inference: what
-surrounds a real network. memory: whether it stays flat. Figures and their machine: RESULTS.md.
+surrounds a real network. memory: whether it stays flat. engines: several against one, and what
+one size of call costs. fusion: tiles blended at the end or at every level. Figures and their
+machine: RESULTS.md.
 """
 
 import argparse
@@ -10,14 +12,19 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.benchmarks import inference, memory, peer
+from tests.benchmarks import engines, fusion, inference, memory, peer
 from tests.conftest import REPOSITORY
 
 BENCHMARKS: Mapping[str, Callable[[Path, str, Path], None]] = {
     "inference": lambda folder, bundle, _: inference.run(folder, bundle),
     "peer": peer.run,
     "memory": memory.run,
+    "engines": lambda folder, bundle, _: engines.run(folder, bundle),
+    "fusion": lambda folder, bundle, _: fusion.run(folder, bundle),
 }
+
+#: Those that start Apache Kafka.
+NEED_KAFKA = {"peer", "memory"}
 
 
 def main() -> None:
@@ -38,7 +45,7 @@ def main() -> None:
     missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
     for name in chosen.names or BENCHMARKS:
         print(f"== {name}", flush=True)
-        if missing and name != "inference":
+        if missing and name in NEED_KAFKA:
             print(f"skipped: {', '.join(missing)} not found, and Apache Kafka needs them")
             continue
         with tempfile.TemporaryDirectory(prefix="downscaled-bench-") as home:
