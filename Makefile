@@ -17,6 +17,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-input
 sum = $(shell cksum < $(1) | cut -d' ' -f1)
 DEV_LOCK := .venv/.lock-$(call sum,requirements/dev.txt)
 DEMO_LOCK := .venv-demo/.lock-$(call sum,requirements/run.txt)
+PARITY_LOCK := .venv/.parity-$(call sum,requirements/parity.txt)
 DEV_READY := .venv/.project-$(call sum,pyproject.toml)
 DEMO_READY := .venv-demo/.project-$(call sum,pyproject.toml)
 
@@ -52,7 +53,12 @@ $(DEMO_READY): $(DEMO_LOCK)
 $(DEV_LOCK):
 	$(call make-venv,.venv,requirements/dev.txt)
 
-$(DEV_READY): $(DEV_LOCK)
+# What our networks are held against; most of what it depends on, its networks do not need.
+$(PARITY_LOCK): $(DEV_LOCK)
+	@$(DEV)/python $(PIP_INSTALL) --no-deps --require-hashes -r requirements/parity.txt
+	@touch $@
+
+$(DEV_READY): $(DEV_LOCK) $(PARITY_LOCK)
 	$(call install-project,.venv)
 
 .PHONY: install
@@ -81,6 +87,14 @@ format: $(DEV_READY) ## Put the code into its one format
 .PHONY: bench
 bench: $(DEV_READY) ## Measure speed and memory; the figures go to tests/benchmarks/RESULTS.md
 	@$(DEV)/python -m tests.benchmarks
+
+.PHONY: parity
+parity: $(DEV_READY) ## Hold the full networks against an independent implementation, as a table
+	@$(DEV)/python -m tests.engines.parity
+
+.PHONY: bench-gpu
+bench-gpu: $(DEV_READY) ## Measure PyTorch on an NVIDIA GPU: ways, batches, precisions; gpu.jsonl, 5 min
+	@$(DEV)/python -m tests.benchmarks.gpu $(GPU)
 
 .PHONY: kafka
 kafka: ## Start a local Apache Kafka on localhost:9092 from its Maven jars, and make TOPICS

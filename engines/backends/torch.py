@@ -1,0 +1,276 @@
+"""The door to PyTorch: the network a bundle came from, on a CPU as reference, or on an NVIDIA GPU.
+
+On a GPU every call is the replay of a CUDA graph, one for each bucket of tiles, and `sample` is
+one graph for a whole run of the sampler.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engines.backends import device_heun
+from engines.backends.recording import Plain, Recorded, Runner, guarded
+from engines.bundle import MODEL, WEIGHTS, Bundle
+from engines.choice import EngineChoice, buckets, chosen_precision
+from engines.denoiser import Array, EngineSpec
+from engines.errors import BundleError, EngineError, UsageError
+from engines.manifest import Preconditioning
+from engines.networks import NetworkSettings, build, from_plain
+from engines.precondition import coefficients, sigma_range
+from engines.sampler import SamplerSettings, levels
+
+DTYPES = {"f32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+#: Tiles in one call on a GPU unless chosen otherwise.
+GPU_BATCH = 16
+#: Recorded graphs that an engine keeps; each holds memory of its own on the device.
+MOST_GRAPHS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class TorchSettings:
+    """How PyTorch runs a network.
+
+    sizes: the numbers of tiles in one call, rising. compiled: whether torch.compile makes the
+    kernels, which takes a minute a bucket and a C compiler. recorded: whether a GPU replays
+    CUDA graphs; a CPU never does.
+    """
+
+    precision: str = "f32"
+    device: str = "cpu"
+    sizes: tuple[int, ...] = (1,)
+    compiled: bool = False
+    recorded: bool = True
+
+
+class TorchDenoiser:
+    """A network with its preconditioning on one device; one thread at a time may call it."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        shape: NetworkSettings,
+        around: Preconditioning,
+        settings: TorchSettings,
+    ) -> None:
+        """Take over `network`, which moves to the device and into the precision."""
+        self._shape, self._around, self._settings = shape, around, settings
+        self._device = device_of(settings.device)
+        settle(self._device)
+        self._stream: Any = None
+        self._pool: Any = None
+        if self._device.type == "cuda":
+            self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+            self._pool = torch.cuda.graph_pool_handle()
+        dtype = DTYPES[settings.precision]
+        inner: Callable[..., Tensor] = guarded(
+            partial(prepared, network, dtype, self._device), self._device, "loading the weights"
+        )
+        if settings.compiled:
+            inner = torch.compile(inner, mode="max-autotune-no-cudagraphs", dynamic=False)
+        self._core = device_heun.preconditioned(inner, dtype, around.kind)
+        self._runners: OrderedDict[Any, Runner] = OrderedDict()
+
+    @property
+    def spec(self) -> EngineSpec:
+        """PyTorch on this device."""
+        named = str(self._device)
+        if self._device.type == "cuda":
+            named = f"{self._device} {torch.cuda.get_device_name(self._device)}"
+        sizes, version = self._settings.sizes, torch.__version__.split("+")[0]
+        return EngineSpec("torch", self._settings.precision, named, version, sizes[-1], sizes)
+
+    def denoise(
+        self, x: Array, sigma: Array, condition: Array, labels: Array | None = None
+    ) -> Array:
+        """Return D(x, sigma; condition); see `Denoiser`."""
+        if sigma.min() <= 0.0:
+            raise EngineError(f"sigma is {sigma.min()}, wanted above 0")
+        self._refuse_misfits(x, condition, labels)
+        around = self._around
+        factors = np.stack(coefficients(around.kind, sigma, around.sigma_data), axis=1)
+        return self._in_buckets("denoise", self._denoised, [x, factors, condition], labels)
+
+    def sample(
+        self,
+        noise: Array,
+        settings: SamplerSettings,
+        condition: Array,
+        labels: Array | None = None,
+    ) -> Array:
+        """Return the residual after a whole run on the device; see `Sampling`."""
+        self._refuse_misfits(noise[0], condition, labels)
+        kind = self._around.kind
+        if kind == "direct":
+            return self.denoise(noise[0], np.ones(len(condition), np.float32), condition, labels)
+        wanted = settings.steps + 1 if settings.s_churn else 1
+        if len(noise) != wanted:
+            raise EngineError(f"noise holds {len(noise)} arrays a tile, wanted {wanted}")
+        schedule = levels(settings, sigma_range(kind))
+        way = device_heun.table(settings, schedule, self._around)
+        start = schedule[:1].astype(np.float32)
+        by_tile = np.swapaxes(noise, 0, 1)
+        return self._in_buckets("sample", self._sampled, [by_tile, condition], labels, (start, way))
+
+    def _denoised(
+        self, x: Tensor, factors: Tensor, condition: Tensor, labels: Tensor | None = None
+    ) -> Tensor:
+        return self._core(x, factors, condition, labels)
+
+    def _sampled(self, noise: Tensor, condition: Tensor, *rest: Tensor) -> Tensor:
+        *labels, start, way = rest
+
+        def denoise(x: Tensor, factors: Tensor) -> Tensor:
+            return self._core(x, factors, condition, labels[0] if labels else None)
+
+        return device_heun.heun(denoise, noise.transpose(0, 1), start, way)
+
+    def _in_buckets(
+        self,
+        name: str,
+        function: Callable[..., Tensor],
+        tiled: list[Array],
+        labels: Array | None,
+        fixed: tuple[Array, ...] = (),
+    ) -> Array:
+        """Run a function on as many tiles at a time as a bucket takes.
+
+        tiled: arrays whose first axis is the tiles'. fixed: what is the same for all of them.
+        """
+        given = tiled if labels is None else [*tiled, labels]
+        answers, sizes, count = [], self._settings.sizes, len(tiled[0])
+        for first in range(0, count, sizes[-1]):
+            taken = min(sizes[-1], count - first)
+            size = next(size for size in sizes if size >= taken)
+            arrays = [_padded(array[first : first + taken], size) for array in given]
+            answers.append(self._run(name, function, [*arrays, *fixed])[:taken])
+        return answers[0] if len(answers) == 1 else np.concatenate(answers)
+
+    def _run(self, name: str, function: Callable[..., Tensor], arrays: list[Array]) -> Array:
+        key = (name, *(array.shape for array in arrays))
+        doing = f"{name} of {arrays[0].shape}"
+        if key not in self._runners:
+            make = partial(self._runner, function, arrays)
+            self._runners[key] = guarded(make, self._device, doing)
+            while len(self._runners) > MOST_GRAPHS:
+                self._runners.popitem(last=False)
+        self._runners.move_to_end(key)
+        return guarded(partial(self._runners[key], arrays), self._device, doing)
+
+    def _runner(self, function: Callable[..., Tensor], arrays: list[Array]) -> Runner:
+        if self._stream is None or not self._settings.recorded:
+            return Plain(function, self._device)
+        return Recorded(function, arrays, self._stream, self._pool)
+
+    def _refuse_misfits(self, x: Array, condition: Array, labels: Array | None) -> None:
+        count, shape, kind = len(x), self._shape, self._around.kind
+        beside = shape.inputs - (0 if kind == "direct" else shape.outputs)
+        wanted: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
+            ("x", x.shape, (count, shape.outputs, *shape.tile)),
+            ("condition", condition.shape, (count, beside, *shape.tile)),
+        ]
+        if shape.labels or labels is not None:
+            given = () if labels is None else labels.shape
+            wanted += [("labels", given, (count, shape.labels) if shape.labels else ())]
+        for name, found, fits in wanted:
+            if found != fits:
+                raise EngineError(f"{name} is {found}, the network takes {fits}")
+
+
+def _padded(array: Array, size: int) -> Array:
+    """Return (size, ...): the tiles of `array`, and zeros where there are none."""
+    missing = [(0, size - len(array))] + [(0, 0)] * (array.ndim - 1)
+    return array if len(array) == size else np.pad(array, missing)
+
+
+class FloatNorm(nn.Module):
+    """A group norm whose statistics are float32, whatever its input is."""
+
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        super().__init__()
+        self.groups, self.eps = norm.num_groups, norm.eps
+        self.weight, self.bias = norm.weight, norm.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, C, H, W); the answer has the type of `x`."""
+        normal = functional.group_norm(x.float(), self.groups, self.weight, self.bias, self.eps)
+        return normal.to(x.dtype)
+
+
+def prepared(network: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.Module:
+    """Return `network` on `device`, channels last, its blocks in `dtype`.
+
+    Norms, and the layers that embed noise and labels, stay float32: they cost little and lose much.
+    """
+    network = network.eval().requires_grad_(requires_grad=False)
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if dtype == torch.float32:
+        return network
+    for path, parent in list(network.named_modules()):
+        own = [*parent.parameters(recurse=False), *parent.buffers(recurse=False)]
+        if own and not isinstance(parent, nn.GroupNorm) and not path.startswith("map_"):
+            parent.to(dtype)
+        for name, child in parent.named_children():
+            if isinstance(child, nn.GroupNorm):
+                setattr(parent, name, FloatNorm(child))
+    return network
+
+
+def load(network: nn.Module, bundle: Bundle) -> None:
+    """Fill a network with a bundle's weights, strictly. Raises BundleError where they misfit."""
+    path = bundle.path / WEIGHTS
+    try:
+        found = load_file(path)
+        network.load_state_dict({name: torch.from_numpy(found[name]) for name in found})
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BundleError(f"{path}: does not fit the bundle's network: {error}") from error
+
+
+def device_of(name: str) -> torch.device:
+    """Return a device by its word; `cuda` is the first GPU."""
+    device = torch.device(name)
+    return torch.device("cuda", 0) if device.type == "cuda" and device.index is None else device
+
+
+def settle(device: torch.device) -> None:
+    """Settle what torch leaves open on a GPU, for the whole process: float32 means float32.
+
+    The same kernels at every start: picking them by a race would change the last bits.
+    """
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+
+
+def open_denoiser(bundle: Bundle, choice: EngineChoice) -> TorchDenoiser:
+    """Return a bundle's network on PyTorch. Raises BundleError, EngineError, UsageError.
+
+    Without a device chosen that is the first GPU that torch can use, else the CPU.
+    """
+    device = choice.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    on_gpu = device.startswith("cuda")
+    if on_gpu and not torch.cuda.is_available():
+        raise UsageError(f"engine.device is {device}, and torch {torch.__version__} has no GPU")
+    known = ("fp16", "bf16", "f32") if on_gpu else ("f32", "bf16", "fp16")
+    if choice.threads is not None:
+        torch.set_num_threads(choice.threads)
+    settings = TorchSettings(
+        precision=chosen_precision(choice, "torch", known),
+        device=device,
+        sizes=buckets(choice.batch or (GPU_BATCH if on_gpu else 1)),
+    )
+    shape = from_plain(bundle.network, str(bundle.path / MODEL))
+    network = build(shape)
+    load(network, bundle)
+    return TorchDenoiser(network, shape, bundle.preconditioning, settings)
