@@ -8,9 +8,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
-from engines.bundle import Bundle, open_manifest
-from engines.denoiser import Denoiser, EngineSpec
+from engines.bundle import open_manifest
 from monitoring.metrics import Metrics
 from monitoring.probes import Status
 from streamer.allocator import keep_freed_memory
@@ -20,52 +20,25 @@ from streamer.config import Config
 from streamer.dispatch import Dispatch, Order
 from streamer.domain import Reason
 from streamer.downscale.engine_room import EngineRoom
-from streamer.downscale.labels import refuse_unknown as refuse_unknown_labels
-from streamer.downscale.tiles import Layout
 from streamer.grib.decode import decode, prepare
 from streamer.grib.encode import Imprint, refuse_unknown
-from streamer.grib.manifest import GribManifest, read_manifest
 from streamer.grib.regrid import default_cache
 from streamer.grib.wants import Wants
 from streamer.grib.workers import Workers
-from streamer.intake.assembly import Assembler, AssemblySettings
+from streamer.intake.assembly import Assembler
 from streamer.intake.runs import Expected
-from streamer.opening import open_engines
+from streamer.intake.settings import AssemblySettings
+from streamer.lines import Lines
+from streamer.model import Model, open_model, refuse_other_input
 from streamer.parts import Meters, Parts
 from streamer.reception import DeadLetters, Reception
 from streamer.service import Service
+from streamer.succession import Succession
+
+#: The group of a daemon in memory, where the configuration names none.
+_MEMORY = "memory"
 
 OpenBus = Callable[[Revoked, Revoked], Bus]
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A bundle on its engines, proven and warm, with what the house reads of its manifest.
-
-    Two of them may stand side by side: nothing of a model is shared or global.
-    """
-
-    bundle: Bundle
-    manifest: GribManifest
-    denoisers: tuple[Denoiser, ...]
-
-    @property
-    def spec(self) -> EngineSpec:
-        """What the engines are; they differ in their devices only."""
-        return self.denoisers[0].spec
-
-    @property
-    def devices(self) -> str:
-        """Where the engines are, each device once."""
-        return ", ".join(dict.fromkeys(denoiser.spec.device for denoiser in self.denoisers))
-
-    @property
-    def layout(self) -> Layout:
-        """The tiles that the bundle's network takes; a closed form takes the whole grid at once."""
-        if self.spec.backend == "gaussian":
-            return Layout.whole(self.bundle.shape)
-        bundle = self.bundle
-        return Layout.cover(bundle.shape, bundle.tile, bundle.overlap, periodic=bundle.periodic)
 
 
 def utc_now() -> datetime:
@@ -73,28 +46,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def open_model(config: Config) -> Model:
-    """Open the configured bundle on the configured engines; BundleError, EngineError."""
-    bundle = open_manifest(config.model.bundle)
-    refuse_unknown_labels(bundle.labels)
-    return Model(bundle, read_manifest(bundle.grib), open_engines(bundle, config.engine))
-
-
 def open_meters(config: Config, model: Model) -> Meters:
     """Return the meters of one daemon, with what runs already told."""
     metrics = Metrics(reasons=[reason.value for reason in Reason])
-    spec = model.spec
-    metrics.describe(
-        build={"version": our_version()},
-        engine={
-            "backend": spec.backend,
-            "precision": spec.precision,
-            "device": model.devices,
-            "version": spec.version,
-            "bundle": model.bundle.name,
-            "digest": model.bundle.digest,
-        },
-    )
+    metrics.describe_build({"version": our_version()})
+    metrics.describe_engine(model.told)
     return Meters(metrics, Status(config.metrics.stalled_after_s))
 
 
@@ -115,11 +71,13 @@ def composed(
     now: Callable[[], datetime] = utc_now,
     expected: Expected | None = None,
     workers: Workers | None = None,
+    change: threading.Event | None = None,
 ) -> Iterator[Service]:
     """Open a whole daemon around a bus; its processes and threads end with the block.
 
     expected: the lead times of a run, in minutes, where the configuration does not decide.
     workers: idle ones that outlive the block, for whoever opens one daemon after another.
+    change: set by whoever wants another bundle looked for; None keeps to the model.
     """
     keep_freed_memory()
     wake = threading.Event()
@@ -132,21 +90,21 @@ def composed(
         stack.callback(bus.close)
         workers = workers or stack.enter_context(open_workers(config, model))
         pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count() or 2, "encoder"))
-        room = EngineRoom(model.denoisers, wake.set, reproducible=config.engine.reproducible)
-        stack.callback(room.close, 5.0)
-        room.start()
         workers.warm()
-        order = _order(config, model, bus)
+        factory = _Factory(config, bus, pool, meters.metrics, wake)
+        lines = Lines(factory.line(model))
+        stack.callback(lines.close, 5.0)
         assembler = Assembler(_assembly(config, model, expected))
+        group = config.bus.group_id or _MEMORY
         parts = Parts(
             _reception(config, bus, workers, assembler, meters.metrics, now),
-            Dispatch(order, room, pool, meters.metrics, wake.set),
+            lines,
             assembler,
-            Announcer(order, config.output.steps_topic, model.spec, assembler),
-            room,
+            Announcer(group, config.output.steps_topic, assembler),
             meters,
             wake,
             now,
+            _succession(factory, model, lines, change) if change else None,
         )
         service = Service(config, bus, parts)
         stack.callback(service.close)
@@ -178,27 +136,83 @@ def _reception(
     return Reception(workers, assembler, letters, metrics, now, config.limits.metadata_bytes)
 
 
-def _order(config: Config, model: Model, bus: Bus) -> Order:
-    output, sampler = config.output, config.sampler
-    imprint = Imprint(output.centre, output.generating_process)
-    refuse_unknown(imprint)
-    return Order(
-        bundle=model.bundle,
-        grid=model.manifest.grid,
-        layout=model.layout,
-        settings=sampler.settings(model.bundle.sampler),
-        draws=config.model.draws,
-        seed=sampler.seed,
-        noise=sampler.noise,
-        product=config.products[0].name,
-        topic=output.topic,
-        group=config.bus.group_id or "memory",
-        packing=output.packing,
-        imprint=imprint,
-        record_limit=bus.record_limit(output.topic),
-        fusion=config.engine.fusion,
-        condition_bytes=config.limits.condition_bytes,
-    )
+class _Factory:
+    """Puts lines together for one daemon; one model after another, on any thread."""
+
+    def __init__(
+        self,
+        config: Config,
+        bus: Bus,
+        pool: ThreadPoolExecutor,
+        metrics: Metrics,
+        wake: threading.Event,
+    ) -> None:
+        self.config = config
+        self.metrics = metrics
+        self._pool = pool
+        self._wake = wake
+        # Asked once: the bus belongs to the loop's thread.
+        self._record_limit = bus.record_limit(config.output.topic)
+        self._imprint = Imprint(config.output.centre, config.output.generating_process)
+        refuse_unknown(self._imprint)
+
+    def line(self, model: Model) -> Dispatch:
+        """Return a line that works with a model, its engines' threads started."""
+        reproducible = self.config.engine.reproducible
+        room = EngineRoom(model.denoisers, self._wake.set, reproducible=reproducible)
+        room.start()
+        order = self._order(model)
+        return Dispatch(order, model.spec, room, self._pool, self.metrics, self._wake.set)
+
+    def _order(self, model: Model) -> Order:
+        config, output, sampler = self.config, self.config.output, self.config.sampler
+        return Order(
+            bundle=model.bundle,
+            grid=model.manifest.grid,
+            layout=model.layout,
+            settings=sampler.settings(model.bundle.sampler),
+            draws=config.model.draws,
+            seed=sampler.seed,
+            noise=sampler.noise,
+            product=config.products[0].name,
+            topic=output.topic,
+            group=config.bus.group_id or _MEMORY,
+            packing=output.packing,
+            imprint=self._imprint,
+            record_limit=self._record_limit,
+            fusion=config.engine.fusion,
+            condition_bytes=config.limits.condition_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Next:
+    """A line that is ready to take over, and whom to tell."""
+
+    line: Dispatch
+    model: Model
+    lines: Lines
+    metrics: Metrics
+
+    @property
+    def digest(self) -> str:
+        return self.model.bundle.digest
+
+    def take_over(self) -> None:
+        self.lines.succeed(self.line)
+        self.metrics.describe_engine(self.model.told)
+
+
+def _succession(
+    factory: _Factory, model: Model, lines: Lines, change: threading.Event
+) -> Succession:
+    def open_next(folder: Path) -> _Next:
+        refuse_other_input(model.bundle, open_manifest(folder))
+        successor = open_model(factory.config, folder)
+        return _Next(factory.line(successor), successor, lines, factory.metrics)
+
+    named, digest = factory.config.model.bundle, model.bundle.digest
+    return Succession(named, digest, open_next, factory.metrics, change)
 
 
 def _assembly(config: Config, model: Model, expected: Expected | None) -> AssemblySettings:
@@ -209,4 +223,7 @@ def _assembly(config: Config, model: Model, expected: Expected | None) -> Assemb
         expire_after_s=config.input.expire_after_s,
         repeat_horizon_h=config.input.repeat_horizon_h,
         max_age_h=config.input.max_age_h,
+        accumulated={
+            one.name: one.from_minutes for one in model.manifest.parameters if one.accumulated
+        },
     )

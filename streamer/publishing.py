@@ -17,7 +17,7 @@ from streamer.bus.record import (
     Uncertain,
 )
 from streamer.dispatch import Made
-from streamer.intake.events import Ending, ExpiredStep, Outcome, RunEnded
+from streamer.intake.events import Ending, ExpiredStep, LetGo, Outcome
 from streamer.intake.ledger import LedgerFull
 from streamer.outbox import Answer, Halted, Outbox, Publication
 from streamer.parts import Parts, ServiceError
@@ -134,9 +134,13 @@ class Publishing:
                 log.warning("step %s expired: %s is missing", ending.key.text, missing)
                 self._metrics.steps.labels(outcome="expired").inc()
                 tenure.let_go(ending.origins, ending.rejected)
-            elif isinstance(ending, RunEnded):
+            elif isinstance(ending, LetGo):
+                log.info("nothing came for step %s: what it borrowed is let go", ending.key.text)
+                tenure.let_go(ending.origins, ())
+            else:
                 log.info("run %s ended", ending.key.text)
-        return [self._parts.announcer.ended(ending) for ending in endings]
+        told = (ending for ending in endings if not isinstance(ending, LetGo))
+        return [self._parts.announcer.ended(ending) for ending in told]
 
     def _submit(
         self,

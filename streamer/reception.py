@@ -186,23 +186,39 @@ class Reception:
         is_spread = names_step(record.key)
         for index, found in enumerate(messages):
             origin = Origin(record.partition.topic, record.partition.number, record.offset, index)
-            added: Added = (
-                self._assembler.add(found, origin, record_time, now, is_run_spread=is_spread)
-                if isinstance(found, Field)
-                else found
-            )
-            self._settle(tenure, record, origin, added)
-            if isinstance(added, Completed):
-                if added.rejected:
-                    tenure.refused[added.step.key] = added.rejected
-                yield added.step
+            added: Added
+            lent: Kept | Completed | None = None
+            if isinstance(found, Field):
+                added = self._assembler.add(
+                    found, origin, record_time, now, is_run_spread=is_spread
+                )
+                lent = self._assembler.lend(found, origin, record_time, now)
+            else:
+                added = found
+            self._settle(tenure, record, origin, added, is_lent=lent is not None)
+            for taken in (added, lent):
+                if isinstance(taken, Completed):
+                    if taken.rejected:
+                        tenure.refused[taken.step.key] = taken.rejected
+                    yield taken.step
         tenure.release(record.offset)
 
-    def _settle(self, tenure: Tenure, record: Record, origin: Origin, added: Added) -> None:
-        """Hold the offset for a field that is kept, bury what is refused, and count."""
+    def _settle(
+        self, tenure: Tenure, record: Record, origin: Origin, added: Added, *, is_lent: bool
+    ) -> None:
+        """Hold the offset for a field that is kept, bury what is refused, and count.
+
+        is_lent: whether the step after the field's own keeps it, too.
+        """
+        if is_lent:
+            tenure.ledger.retain(origin.offset)
         match added:
-            case Kept() | Completed():
+            case Kept(let_go=let_go) | Completed(let_go=let_go):
                 tenure.ledger.retain(origin.offset)
+                for needless in let_go:
+                    self.tenure_of(needless.partition).release(needless.offset)
+                outcome = "used"
+            case DuplicateField() | Unwanted() if is_lent:
                 outcome = "used"
             case DuplicateField(same_bytes=same_bytes):
                 outcome = _DUPLICATES[same_bytes]

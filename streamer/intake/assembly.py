@@ -1,11 +1,11 @@
 """Fields to complete steps: duplicates, disorder, late fields, expiry, and the end of runs.
 
 A state machine fed with fields and with time. Whatever keeps a field holds its origin; whatever
-ends a step or drops a field gives the origins back, for the ledger to release.
+ends a step or drops a field gives the origins back, for the ledger to release. An accumulation
+is kept by its own step and lent to the next, each on its own: one may end long before the other.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -21,10 +21,12 @@ from streamer.intake.events import (
     Ending,
     ExpiredStep,
     Kept,
+    LetGo,
     Outcome,
     RunEnded,
 )
 from streamer.intake.runs import Runs
+from streamer.intake.settings import AssemblySettings
 from streamer.intake.waiting import FlyingStep, WaitingStep
 
 
@@ -32,24 +34,6 @@ class AssemblyError(DownscaledError):
     """An end told of a step that is not in flight: a fault of ours."""
 
     reason: ClassVar[str] = "assembly"
-
-
-@dataclass(frozen=True, slots=True)
-class AssemblySettings:
-    """What a step consists of, and how long it is waited for.
-
-    parameters: that every step needs, in the bundle's order.
-    expected: a run's lead times in minutes; fields of others are unwanted.
-    expire_after_s: after a step's or a run's newest record, in record time.
-    repeat_horizon_h: how long ended steps are remembered, in record time.
-    max_age_h: runs whose reference time is older are passed by; None takes all.
-    """
-
-    parameters: tuple[str, ...]
-    expected: Callable[[RunKey], tuple[int, ...]]
-    expire_after_s: float = 3 * 3600.0
-    repeat_horizon_h: float = 48.0
-    max_age_h: float | None = None
 
 
 class Assembler:
@@ -105,18 +89,35 @@ class Assembler:
         dropped = self._unwanted(field, now) or self._repeated(field, origin)
         if dropped is not None:
             return dropped
-        step = self._open.get(field.key)
-        reopened = step is None and self._ended.has_expired(field.key)
-        if step is None:
-            step = WaitingStep(origin.partition, field.grid, record_time)
-            self._open[field.key] = step
+        reopened = not self._is_begun(field.key) and self._ended.has_expired(field.key)
+        step = self._open.setdefault(field.key, WaitingStep(origin.partition, record_time))
+        let_go = step.move(origin.partition)
         refused = step.take(field, origin, record_time)
         if refused is not None:
             return refused
         self._runs.begin(field.key, step.partition, record_time, is_spread=is_run_spread)
-        if len(step.fields) < len(self._settings.parameters):
-            return Kept(reopened)
-        return self._complete(field.key, now)
+        if not self._settings.needs_before(field):
+            let_go += step.give_back(field.parameter)
+        if self._missing(field.key):
+            return Kept(reopened, let_go)
+        return self._complete(field.key, now, let_go)
+
+    def lend(
+        self, field: Field, origin: Origin, record_time: datetime, now: datetime
+    ) -> Kept | Completed | None:
+        """Take a field into the step after its own, whose amount is the difference to it.
+
+        None where no step needs it, whatever became of it in its own; otherwise the caller holds
+        `origin` once more.
+        """
+        key = self._borrower(field, origin, now)
+        if key is None:
+            return None
+        step = self._open.setdefault(key, WaitingStep(origin.partition, record_time))
+        step.borrow(field, origin, record_time)
+        if self._missing(key):
+            return Kept()
+        return self._complete(key, now)
 
     def end(self, key: StepKey, outcome: Outcome) -> RunEnded | None:
         """Note how a step in flight ended, once its transaction is prepared.
@@ -139,7 +140,10 @@ class Assembler:
         due = [
             key
             for key, step in self._open.items()
-            if step.partition == partition and step.newest + self._expire_after <= at
+            if step.partition == partition
+            and step.newest + self._expire_after <= at
+            # A step of which nothing came yet may be late: the end of its run is its own.
+            and (step.fields or not self._runs.awaits(key))
         ]
         endings = [ending for key in due for ending in self._expire(key)]
         for run in self._runs.silent(partition, at - self._expire_after):
@@ -164,7 +168,8 @@ class Assembler:
 
     def finish(self) -> list[Ending]:
         """End all that is incomplete: the input has ended. Steps in flight keep their runs open."""
-        endings = [ending for key in list(self._open) for ending in self._expire(key)]
+        begun = [key for key in self._open if not self._runs.awaits(key)]
+        endings = [ending for key in begun for ending in self._expire(key)]
         for run in self._runs.idle():
             endings += self._expire_run(run)
         return endings
@@ -195,7 +200,7 @@ class Assembler:
 
     def _unwanted(self, field: Field, now: datetime) -> Unwanted | None:
         settings = self._settings
-        if field.parameter not in settings.parameters:
+        if field.parameter not in settings.parameters_at(field.key.minutes):
             return Unwanted("parameter")
         if field.key.minutes not in settings.expected(field.key.run):
             return Unwanted("step")
@@ -209,25 +214,69 @@ class Assembler:
         flying = self._in_flight.get(field.key)
         if flying is not None:
             return DuplicateField(origin, flying.digests[field.parameter] == field.digest)
-        if field.key not in self._open and self._ended.is_over(field.key, origin):
+        if not self._is_begun(field.key) and self._ended.is_over(field.key, origin):
             return DuplicateField(origin, None)
         return None
 
-    def _complete(self, key: StepKey, now: datetime) -> Completed:
+    def _is_begun(self, key: StepKey) -> bool:
+        """Whether a step waits that has a field of its own."""
+        return key in self._open and bool(self._open[key].fields)
+
+    def _borrower(self, field: Field, origin: Origin, now: datetime) -> StepKey | None:
+        """Return the step after a field's own, if it still needs the field."""
+        name, settings = field.parameter, self._settings
+        if name not in settings.accumulated or not settings.exists(name, field.key.minutes):
+            return None
+        key = settings.after(field.key)
+        if key is None or key in self._in_flight:
+            return None
+        step = self._open.get(key)
+        if step is None or not step.fields:
+            is_elsewhere = self._runs.partition_of(key.run) not in (None, origin.partition)
+            if is_elsewhere or self._ended.is_over(key, origin):
+                return None
+        if step is None:
+            return None if self._unwanted(field, now) is not None else key
+        own = step.fields.get(name)
+        is_needed = own is None or settings.needs_before(own[0])
+        is_first = name not in step.before and origin.partition == step.partition
+        return key if is_needed and is_first else None
+
+    def _missing(self, key: StepKey) -> tuple[str, ...]:
+        step = self._open[key]
+        fields = {name: field for name, (field, _) in step.fields.items()}
+        return self._settings.missing(key, fields, step.before)
+
+    def _complete(self, key: StepKey, now: datetime, let_go: tuple[Origin, ...] = ()) -> Completed:
         step = self._open.pop(key)
-        pairs = [step.fields[parameter] for parameter in self._settings.parameters]
+        parameters = self._settings.parameters_at(key.minutes)
+        own = [step.fields[name] for name in parameters]
+        lent = [step.before[name] for name in parameters if name in step.before]
         digests = {parameter: field.digest for parameter, (field, _) in step.fields.items()}
         self._in_flight[key] = FlyingStep(step.partition, step.newest, digests)
-        fields, origins = (tuple(part) for part in zip(*pairs, strict=True))
-        return Completed(Step(key, fields, origins, step.newest, now), tuple(step.rejected))
+        before = self._settings.before(key)
+        complete = Step(
+            key,
+            fields=tuple(field for field, _ in own),
+            origins=tuple(origin for _, origin in (*own, *lent)),
+            newest_record_time=step.newest,
+            completed_at=now,
+            before=tuple(field for field, _ in lent),
+            since=None if before is None else before.minutes,
+        )
+        return Completed(complete, tuple(step.rejected), let_go)
 
     def _expire(self, key: StepKey) -> Iterator[Ending]:
-        step = self._open.pop(key)
+        """End a waiting step; one of which nothing came only lets go of what it borrowed."""
+        missing, step = self._missing(key), self._open.pop(key)
+        if not step.fields:
+            yield LetGo(key, step.partition, step.origins)
+            return
         yield ExpiredStep(
             key,
             step.partition,
-            missing=tuple(p for p in self._settings.parameters if p not in step.fields),
-            origins=tuple(origin for _, origin in step.fields.values()),
+            missing=missing,
+            origins=step.origins,
             newest_record_time=step.newest,
             seen=tuple(step.seen),
             rejected=tuple(step.rejected),
@@ -242,8 +291,12 @@ class Assembler:
         steps, partition, newest = self._runs.unseen(key)
         ended = None if steps else self._runs.end(key)
         for step in steps:
-            yield ExpiredStep(step, partition, self._settings.parameters, (), newest)
-            ended = self._end(step, Outcome.EXPIRED, partition, newest)
+            missing, origins = self._settings.parameters_at(step.minutes), tuple[Origin, ...]()
+            if step in self._open and self._open[step].partition == partition:
+                origins = self._open.pop(step).origins
+            yield ExpiredStep(step, partition, missing, origins, newest, seen=origins)
+            offsets = frozenset((origin.partition, origin.offset) for origin in origins)
+            ended = self._end(step, Outcome.EXPIRED, partition, newest, offsets)
         if ended is not None:
             yield ended
 

@@ -21,9 +21,11 @@ class Kept:
     """A field that its step keeps, holding its origin, until the step is complete or expires.
 
     reopened: whether the step had expired before, and this late field opens it again.
+    let_go: what the step kept of the one before and needs no longer.
     """
 
     reopened: bool = False
+    let_go: tuple[Origin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +34,12 @@ class Completed:
 
     rejected: messages of its partition that were refused because of this step; their dead
       letters travel no later than the step's own end (see ExpiredStep).
+    let_go: as with Kept.
     """
 
     step: Step
     rejected: tuple[Origin, ...] = ()
+    let_go: tuple[Origin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,9 @@ Added = Kept | Completed | DuplicateField | Rejected | Unwanted
 class ExpiredStep:
     """A step that ended incomplete: its record is due, and its origins are let go with it.
 
-    missing: parameters, in the bundle's order. origins: of the fields it had; none where no
-    field of a run's step was ever seen. newest_record_time: then the run's.
+    missing: parameters, in the bundle's order, then accumulations of the step before, as
+    `tp@+3h`. origins: of all that it kept; none where nothing for it was ever seen.
+    newest_record_time: then the run's.
     """
 
     key: StepKey
@@ -80,7 +85,19 @@ class RunEnded:
     newest_record_time: datetime
 
 
-Ending = ExpiredStep | RunEnded
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """Accumulations kept for a step of which nothing came: given back, and nothing is told.
+
+    key: the step that would have needed them; it has ended, or others see to its end.
+    """
+
+    key: StepKey
+    partition: int
+    origins: tuple[Origin, ...]
+
+
+Ending = ExpiredStep | RunEnded | LetGo
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,18 @@ class Runs:
         run = self._open.get(key) or self._ended.get(key)
         return run is not None and run.is_spread
 
+    def partition_of(self, key: RunKey) -> int | None:
+        """Return the partition of an open run's first record; None where no such run is open."""
+        run = self._open.get(key)
+        return None if run is None else run.partition
+
+    def awaits(self, key: StepKey) -> bool:
+        """Whether a step of which nothing came yet will end with its run, at the latest."""
+        run = self._open.get(key.run)
+        if run is None or run.is_spread or key.minutes in run.active:
+            return False
+        return key.minutes in run.expected and key.minutes not in run.outcomes
+
     def silent(self, partition: int, since: datetime) -> list[RunKey]:
         """Return the open runs of a partition with no record after a time and no active step."""
         return [

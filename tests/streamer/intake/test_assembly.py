@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.domain import Field, Origin, Reason, Rejected, RunKey, StepKey, Unwanted
-from streamer.intake.assembly import Assembler, AssemblyError, AssemblySettings
+from streamer.intake.assembly import Assembler, AssemblyError
 from streamer.intake.events import (
     Added,
     Completed,
@@ -22,6 +22,7 @@ from streamer.intake.events import (
     RunEnded,
 )
 from streamer.intake.runs import names_step
+from streamer.intake.settings import AssemblySettings
 from tests.streamer.intake.world import PARAMETERS, START, make_field, make_run
 
 HOUR = timedelta(hours=1)

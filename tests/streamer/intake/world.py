@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from streamer.domain import Field, Origin, Reason, Rejected, RunKey, Step, StepKey, Unwanted
-from streamer.intake.assembly import Assembler, AssemblySettings
+from streamer.intake.assembly import Assembler
 from streamer.intake.clock import RecordClock
 from streamer.intake.events import (
     Completed,
@@ -24,11 +24,13 @@ from streamer.intake.events import (
     Ending,
     ExpiredStep,
     Kept,
+    LetGo,
     Outcome,
     RunEnded,
 )
 from streamer.intake.ledger import METADATA_BYTES, Ledger, Prepared
 from streamer.intake.order import InOrder
+from streamer.intake.settings import AssemblySettings
 
 START = datetime(2018, 10, 8, tzinfo=UTC)
 PARAMETERS = ("10u", "10v")
@@ -287,6 +289,10 @@ class Daemon:
         for ending in endings:
             if isinstance(ending, RunEnded):
                 holding.due.append(ending)
+                continue
+            if isinstance(ending, LetGo):
+                for origin in ending.origins:
+                    holding.ledger.release(origin.offset)
                 continue
             self._send_letters(ending.rejected)
             for origin in ending.origins:
