@@ -1,0 +1,196 @@
+"""Holds our networks against an independent implementation: `python -m tests.engines.parity`.
+
+Full networks (width 128, tiles of 144x360, 16 channels to 6, 4 labels) with random weights, under
+every preconditioning, as a table of largest differences relative to the largest value. Small ones
+are tests of their own (`test_parity.py`). Needs about 20 minutes of two cores, and 6 GB.
+"""
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engines.denoiser import Array
+from engines.manifest import Preconditioning
+from engines.networks import NetworkSettings, build, published
+from engines.precondition import network_inputs, network_output, sigma_range
+from engines.sampler import SamplerSettings, run, solver
+from tests.engines.reference import reference
+
+#: What is asked of full networks as they come: their norms divide by one value less.
+BOUND = 1e-4
+KINDS = ("edm", "vp", "ve", "direct")
+SAMPLER = SamplerSettings(steps=10, sigma_min=0.02, sigma_max=80.0)
+Denoise = Callable[[Array, Array], Array]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """Tiles at their levels: x (B, C, H, W), sigma (B,), condition (B, K, H, W), labels (B, L)."""
+
+    x: Array
+    sigma: Array
+    condition: Array
+    labels: Array | None
+
+
+def case(settings: NetworkSettings, sigma: Sequence[float], seed: int = 0) -> Case:
+    """Return random tiles for a network, one at each level."""
+    rng = np.random.default_rng(seed)
+    levels = np.array(sigma, dtype=np.float32)
+    tile, outputs = settings.tile, settings.outputs
+    given = settings.inputs if settings.direct else settings.inputs - outputs
+    x = rng.standard_normal((len(levels), outputs, *tile), dtype=np.float32)
+    return Case(
+        x * np.sqrt(1.0 + levels**2)[:, None, None, None],
+        levels,
+        rng.standard_normal((len(levels), given, *tile), dtype=np.float32),
+        rng.uniform(-1, 1, (len(levels), settings.labels)).astype(np.float32)
+        if settings.labels
+        else None,
+    )
+
+
+def random_network(settings: NetworkSettings, seed: int = 0) -> nn.Module:
+    """Return a network none of whose layers is silent, as fresh ones are."""
+    torch.manual_seed(seed)
+    network = build(settings)
+    with torch.no_grad():
+        for weight in network.parameters():
+            scale = 0.5 / math.sqrt(weight[0].numel()) if weight.ndim > 1 else 0.1
+            weight.add_(scale * torch.randn_like(weight))
+    return network.eval()
+
+
+def ours(network: nn.Module, around: Preconditioning, asked: Case) -> Denoise:
+    """Return D(x, sigma) for a case's condition and labels, as a backend makes it."""
+
+    def denoise(x: Array, sigma: Array) -> Array:
+        inputs, c_noise = network_inputs(around, x, sigma, asked.condition)
+        with torch.no_grad():
+            raw = network(_tensor(inputs), _tensor(c_noise), _tensor(asked.labels))
+        return network_output(around, x, sigma, raw.numpy())
+
+    return denoise
+
+
+def theirs(network: nn.Module, kind: str, asked: Case) -> Denoise:
+    """Return the same from the other implementation and the papers' table, written again."""
+
+    def denoise(x: Array, sigma: Array) -> Array:
+        noisy, condition = torch.from_numpy(x), torch.from_numpy(asked.condition)
+        level = torch.from_numpy(sigma)[:, None, None, None]
+        skip, out, into, noise = _table(kind, level)
+        inputs = condition if kind == "direct" else torch.cat([noisy, condition], dim=1) * into
+        with torch.no_grad():
+            raw = network(inputs, noise.flatten(), _tensor(asked.labels))
+        return (skip * noisy + out * raw).numpy()
+
+    return denoise
+
+
+def _table(kind: str, s: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return skip, out, into and noise of table 1 of Karras et al. 2022, sigma_data 1."""
+    one = torch.ones_like(s)
+    if kind == "edm":
+        total = s**2 + 1
+        return 1 / total, s / total.sqrt(), 1 / total.sqrt(), s.log() / 4
+    if kind == "ve":
+        return one, s, one, (0.5 * s).log()
+    if kind == "vp":
+        slope, least = 19.9, 0.1
+        time = ((least**2 + 2 * slope * (1 + s**2).log()).sqrt() - least) / slope
+        return one, -s, 1 / (s**2 + 1).sqrt(), 999 * time
+    return 0 * one, one, one, 0 * one
+
+
+def our_run(denoise: Denoise, start: Array, kind: str) -> Array:
+    """Return one draw of our sampler; start: (1, C, H, W), standard normal."""
+    solving = solver(SAMPLER, lambda _: start[0].copy(), kind)
+    return run(solving, lambda x, s: denoise(x[None], np.array([s], np.float32))[0])[None]
+
+
+def their_run(denoise: Denoise, start: Array, kind: str) -> Array:
+    """Return the same from algorithm 1 of Karras et al. 2022, written out plainly."""
+    low, high = sigma_range(kind)
+    first, last = min(SAMPLER.sigma_max, high), max(SAMPLER.sigma_min, low)
+    n, rho = SAMPLER.steps, SAMPLER.rho
+    ends = first ** (1 / rho), last ** (1 / rho)
+    way = [(ends[0] + i / (n - 1) * (ends[1] - ends[0])) ** rho for i in range(n)] + [0.0]
+    x = (start * way[0]).astype(np.float32)
+    for now, after in pairwise(way):
+        slope = (x - denoise(x, np.array([now], np.float32))) / now
+        trial = (x + (after - now) * slope).astype(np.float32)
+        if after:
+            other = (trial - denoise(trial, np.array([after], np.float32))) / after
+            trial = (x + (after - now) * (slope + other) / 2).astype(np.float32)
+        x = trial
+    return x
+
+
+def difference(found: Array, wanted: Array) -> float:
+    """Return the largest difference over the largest value."""
+    return float(np.abs(found - wanted).max() / np.abs(wanted).max())
+
+
+def _tensor(array: Array | None) -> Tensor | None:
+    return None if array is None else torch.from_numpy(array)
+
+
+def main() -> int:
+    """Print the table; 1 if a difference is above the bound."""
+    parser = argparse.ArgumentParser(prog="make parity", description=__doc__)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--architectures", nargs="*", default=["ddpmpp", "ncsnpp", "adm"])
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    print(f"{'network':8} {'kind':7} {'what':32} {'as it comes':>12} {'biased norm':>12}")
+    worst = max(_compared(name, kind) for name in chosen.architectures for kind in KINDS)
+    print(f"largest difference as it comes {worst:.1e}, bound {BOUND:.0e}")
+    return int(not worst <= BOUND)
+
+
+def _compared(architecture: str, kind: str) -> float:
+    """Print the rows of one network under one preconditioning; return the worst of them."""
+    is_direct = kind == "direct"
+    settings = published(
+        architecture, 10 if is_direct else 16, 6, (144, 360), labels=4, direct=is_direct
+    )
+    network = random_network(settings)
+    worst = 0.0
+    cases = {"a batch of 3 at 0.02, 0.9, 80": (0.02, 0.9, 80.0)} if kind == "edm" else {}
+    cases |= {"a batch of 2 at 0.05, 6": (0.05, 6.0)}
+    for what, sigma in cases.items():
+        asked = case(settings, sigma)
+        mine = ours(network, Preconditioning(kind, 1.0), asked)(asked.x, asked.sigma)
+        found = [
+            difference(mine, theirs(reference(network, settings, biased=b), kind, asked)(
+                asked.x, asked.sigma)) for b in (False, True)
+        ]  # fmt: skip
+        worst = max(worst, found[0])
+        _row(architecture, kind, what, found)
+    if kind == "edm":
+        started = time.monotonic()
+        asked = case(settings, [1.0])
+        mine = our_run(ours(network, Preconditioning(kind, 1.0), asked), asked.x, kind)
+        other = their_run(theirs(reference(network, settings), kind, asked), asked.x, kind)
+        found = [difference(mine, other)]
+        worst = max(worst, found[0])
+        _row(architecture, kind, f"10 levels, {time.monotonic() - started:.0f} s", found)
+    return worst
+
+
+def _row(architecture: str, kind: str, what: str, found: Sequence[float]) -> None:
+    print(f"{architecture:8} {kind:7} {what:32} " + " ".join(f"{one:12.1e}" for one in found),
+          flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())
