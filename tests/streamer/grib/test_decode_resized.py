@@ -150,4 +150,5 @@ def test_an_amount_may_be_as_large_as_its_hours_allow(steps: str, is_sound: bool
     assert isinstance(found, Field) == is_sound
     if not is_sound:
         assert found.reason is Reason.OUT_OF_RANGE
-        assert "0.8 m in 1 h, sound ones lie within -0.001 to 0.5" in found.text
+        hours = "+0 to +1" if steps == "0-1" else "+5 to +6"
+        assert f"0.8 m from {hours} h, sound ones lie within -0.001 to 0.5" in found.text
