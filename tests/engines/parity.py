@@ -91,7 +91,7 @@ def theirs(network: nn.Module, kind: str, asked: Case) -> Denoise:
         inputs = condition if kind == "direct" else torch.cat([noisy, condition], dim=1) * into
         with torch.no_grad():
             raw = network(inputs, noise.flatten(), _tensor(asked.labels))
-        return (skip * noisy + out * raw).numpy()
+        return np.asarray((skip * noisy + out * raw).numpy(), dtype=np.float32)
 
     return denoise
 
@@ -132,7 +132,7 @@ def their_run(denoise: Denoise, start: Array, kind: str) -> Array:
             other = (trial - denoise(trial, np.array([after], np.float32))) / after
             trial = (x + (after - now) * (slope + other) / 2).astype(np.float32)
         x = trial
-    return x
+    return np.asarray(x, dtype=np.float32)
 
 
 def difference(found: Array, wanted: Array) -> float:
@@ -165,7 +165,9 @@ def _compared(architecture: str, kind: str) -> float:
     )
     network = random_network(settings)
     worst = 0.0
-    cases = {"a batch of 3 at 0.02, 0.9, 80": (0.02, 0.9, 80.0)} if kind == "edm" else {}
+    cases: dict[str, tuple[float, ...]] = (
+        {"a batch of 3 at 0.02, 0.9, 80": (0.02, 0.9, 80.0)} if kind == "edm" else {}
+    )
     cases |= {"a batch of 2 at 0.05, 6": (0.05, 6.0)}
     for what, sigma in cases.items():
         asked = case(settings, sigma)
