@@ -1,12 +1,16 @@
 """The labels of a valid time, against angles that can be counted by hand."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engines.errors import BundleError
+from streamer.config import parse
 from streamer.downscale.labels import labels, refuse_unknown
+from streamer.model import open_model
+from tests.engines import tiny
 
 ALL = ("doy_sin", "doy_cos", "hour_sin", "hour_cos")
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -62,3 +66,17 @@ def test_labels_that_nobody_knows_are_refused_by_name() -> None:
         refuse_unknown(("doy_sin", "moon", "tide"))
     with pytest.raises(BundleError, match="moon"):
         labels(("moon",), EPOCH)
+
+
+def test_a_bundle_with_unknown_labels_does_not_open(tmp_path: Path) -> None:
+    folder = tiny.write_bundle(tmp_path / "moon", labels=["hour_sin", "moon"])
+    plain = {
+        "bus": {"memory": True},
+        "input": {"topic": "in", "steps": "0"},
+        "output": {"topic": "out"},
+        "model": {"bundle": str(folder)},
+        "engine": {"backend": "gaussian"},
+    }
+
+    with pytest.raises(BundleError, match=r"labels moon are not known"):
+        open_model(parse(plain, "a test"))
