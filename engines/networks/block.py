@@ -59,13 +59,15 @@ class Block(nn.Module):
         """Return (B, outputs, H', W') for (B, inputs, H, W) and (B, emb)."""
         style = self._style
         h = self.conv0(functional.silu(self.norm0(x)))
-        told = self.affine(emb)[:, :, None, None]
+        told = self.affine(emb).to(h.dtype)
         if style.scales:
             h = self.norm1(h)
-            scale, shift = told.to(h.dtype).chunk(2, dim=1)
-            h = torch.addcmul(shift, h, scale + 1.0)
+            # Split before the axes are added: OpenVINO 2026.4 dies of a split of (B, 2 C, 1, 1)
+            # whose halves scale and shift a group norm.
+            scale, shift = told.chunk(2, dim=1)
+            h = torch.addcmul(shift[:, :, None, None], h, scale[:, :, None, None] + 1.0)
         else:
-            h = self.norm1(h + told.to(h.dtype))
+            h = self.norm1(h + told[:, :, None, None])
         h = functional.silu(h)
         if style.dropout:
             h = functional.dropout(h, style.dropout, self.training)
