@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from engines.errors import DownscaledError, UsageError
-from streamer.domain import Grid, StepKey
+from streamer.domain import Grid, Interval, StepKey
 from streamer.grib import codes
 from streamer.grib.codes import CodesError, Handle
 from streamer.grib.packing import AS_USUAL, Packing
@@ -20,6 +20,8 @@ from streamer.grib.packing import AS_USUAL, Packing
 TABLES_VERSION = 28
 #: Code table 4.3: what kind of process made the field.
 POST_PROCESSED_ANALYSIS, POST_PROCESSED_FORECAST = 12, 13
+#: Code table 4.10: what is done with the values of an interval.
+ACCUMULATION = 1
 #: Product definition templates by that of the input: a point in time, or an interval.
 MEMBER_TEMPLATES: Mapping[int, int] = {0: 1, 1: 1, 2: 1, 8: 11, 11: 11, 12: 11}
 #: The MARS key names that travel as headers, where the message knows them.
@@ -51,12 +53,14 @@ class FieldTarget:
     """What a fine field is: a parameter of a step on a grid.
 
     factor: takes the message's units to the bundle's, as it did when the message was decoded.
+    interval: what an accumulation is to cover, whatever its message does; None for all else.
     """
 
     key: StepKey
     parameter: str
     grid: Grid
     factor: float = 1.0
+    interval: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +164,12 @@ def _wanted(handle: Handle, target: FieldTarget) -> Wanted:
         ("endStep", target.key.minutes),
         ("paramId", handle.integer("paramId")),
     ]
-    with handle.clone() as copy:
-        # Steps are counted in minutes here, which would change the message itself.
-        identity += found_keys(copy, (("startStep", 0),))
+    if target.interval is not None:
+        identity += [("startStep", target.interval.start), ("stepType", "accum")]
+    else:
+        with handle.clone() as copy:
+            # Steps are counted in minutes here, which would change the message itself.
+            identity += found_keys(copy, (("startStep", 0),))
     # Edition 1 lets a paramId such as 2t stand at the surface where edition 2 gives its height.
     if handle.integer("edition") == 2 or handle.text("typeOfLevel") != "surface":
         identity += [(key, handle.text(key)) for key in ("typeOfLevel", "level")]
@@ -191,14 +198,9 @@ def _override(handle: Handle, target: FieldTarget, packing: Packing, imprint: Im
     # Before any key that older tables do not know.
     handle.set("tablesVersion", max(handle.integer("tablesVersion"), TABLES_VERSION))
     _sign(handle, imprint)
-    number = handle.integer("productDefinitionTemplateNumber")
-    if number not in MEMBER_TEMPLATES:
-        raise EncodeError(
-            f"{target.parameter} of {target.key.text}: productDefinitionTemplateNumber is "
-            f"{number}, wanted one of {', '.join(map(str, MEMBER_TEMPLATES))}"
-        )
-    if number != MEMBER_TEMPLATES[number]:
-        handle.set("productDefinitionTemplateNumber", MEMBER_TEMPLATES[number])
+    _make_member(handle, target)
+    if target.interval is not None:
+        _cover(handle, target.interval)
     handle.set("gridType", "regular_ll")
     for key, value in geometry(target.grid).items():
         if value is None:
@@ -210,6 +212,29 @@ def _override(handle: Handle, target: FieldTarget, packing: Packing, imprint: Im
     handle.set("packingType", packing.type)
     handle.set("decimalScaleFactor", 0)
     handle.set_values(np.zeros(target.grid.rows * target.grid.columns))
+
+
+def _make_member(handle: Handle, target: FieldTarget) -> None:
+    """Make the product that of an ensemble member, keeping whether it covers an interval."""
+    number = handle.integer("productDefinitionTemplateNumber")
+    if number not in MEMBER_TEMPLATES:
+        raise EncodeError(
+            f"{target.parameter} of {target.key.text}: productDefinitionTemplateNumber is "
+            f"{number}, wanted one of {', '.join(map(str, MEMBER_TEMPLATES))}"
+        )
+    if number != MEMBER_TEMPLATES[number]:
+        handle.set("productDefinitionTemplateNumber", MEMBER_TEMPLATES[number])
+
+
+def _cover(handle: Handle, interval: Interval) -> None:
+    """Let an accumulation cover an interval, in hours where they are whole: readers show them."""
+    # ecCodes makes means of some centres' edition 1 accumulations.
+    if handle.text("stepType") != "accum":
+        handle.set("typeOfStatisticalProcessing", ACCUMULATION)
+    is_whole = not (interval.start % 60 or interval.end % 60)
+    handle.set("stepUnits", "h" if is_whole else "m")
+    grain = 60 if is_whole else 1
+    handle.set("stepRange", f"{interval.start // grain}-{interval.end // grain}")
 
 
 def _sign(handle: Handle, imprint: Imprint) -> None:
