@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.backends import device_heun
+from engines.backends.fitting import Fitting
 from engines.backends.recording import Plain, Recorded, Runner, guarded
 from engines.bundle import MODEL, WEIGHTS, Bundle
 from engines.choice import EngineChoice, buckets, chosen_precision
@@ -61,7 +62,16 @@ class TorchDenoiser:
         settings: TorchSettings,
     ) -> None:
         """Take over `network`, which moves to the device and into the precision."""
-        self._shape, self._around, self._settings = shape, around, settings
+        self._around, self._settings = around, settings
+        is_direct = around.kind == "direct"
+        self._fitting = Fitting(
+            where=f"network {shape.architecture}",
+            channels=shape.outputs,
+            beside=shape.inputs - (0 if is_direct else shape.outputs),
+            tile=shape.tile,
+            labels=shape.labels,
+            is_direct=is_direct,
+        )
         self._device = device_of(settings.device)
         settle(self._device)
         self._stream: Any = None
@@ -77,23 +87,18 @@ class TorchDenoiser:
             inner = torch.compile(inner, mode="max-autotune-no-cudagraphs", dynamic=False)
         self._core = device_heun.preconditioned(inner, dtype, around.kind)
         self._runners: OrderedDict[Any, Runner] = OrderedDict()
+        self._spec = _spec(self._device, settings)
 
     @property
     def spec(self) -> EngineSpec:
         """PyTorch on this device."""
-        named = str(self._device)
-        if self._device.type == "cuda":
-            named = f"{self._device} {torch.cuda.get_device_name(self._device)}"
-        sizes, version = self._settings.sizes, torch.__version__.split("+")[0]
-        return EngineSpec("torch", self._settings.precision, named, version, sizes[-1], sizes)
+        return self._spec
 
     def denoise(
         self, x: Array, sigma: Array, condition: Array, labels: Array | None = None
     ) -> Array:
         """Return D(x, sigma; condition); see `Denoiser`."""
-        if sigma.min() <= 0.0:
-            raise EngineError(f"sigma is {sigma.min()}, wanted above 0")
-        self._refuse_misfits(x, condition, labels)
+        self._fitting.refuse_misfits(x, sigma, condition, labels)
         around = self._around
         factors = np.stack(coefficients(around.kind, sigma, around.sigma_data), axis=1)
         return self._in_buckets("denoise", self._denoised, [x, factors, condition], labels)
@@ -106,10 +111,10 @@ class TorchDenoiser:
         labels: Array | None = None,
     ) -> Array:
         """Return the residual after a whole run on the device; see `Sampling`."""
-        self._refuse_misfits(noise[0], condition, labels)
-        kind = self._around.kind
+        kind, some = self._around.kind, np.ones(len(condition), np.float32)
         if kind == "direct":
-            return self.denoise(noise[0], np.ones(len(condition), np.float32), condition, labels)
+            return self.denoise(noise[0], some, condition, labels)
+        self._fitting.refuse_misfits(noise[0], some, condition, labels)
         wanted = settings.steps + 1 if settings.s_churn else 1
         if len(noise) != wanted:
             raise EngineError(f"noise holds {len(noise)} arrays a tile, wanted {wanted}")
@@ -169,19 +174,15 @@ class TorchDenoiser:
             return Plain(function, self._device)
         return Recorded(function, arrays, self._stream, self._pool)
 
-    def _refuse_misfits(self, x: Array, condition: Array, labels: Array | None) -> None:
-        count, shape, kind = len(x), self._shape, self._around.kind
-        beside = shape.inputs - (0 if kind == "direct" else shape.outputs)
-        wanted: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
-            ("x", x.shape, (count, shape.outputs, *shape.tile)),
-            ("condition", condition.shape, (count, beside, *shape.tile)),
-        ]
-        if shape.labels or labels is not None:
-            given = () if labels is None else labels.shape
-            wanted += [("labels", given, (count, shape.labels) if shape.labels else ())]
-        for name, found, fits in wanted:
-            if found != fits:
-                raise EngineError(f"{name} is {found}, the network takes {fits}")
+
+def _spec(device: torch.device, settings: TorchSettings) -> EngineSpec:
+    named = str(device)
+    if device.type == "cuda":
+        named = f"{device} {torch.cuda.get_device_name(device)}"
+    version = torch.__version__.split("+")[0]
+    return EngineSpec(
+        "torch", settings.precision, named, version, settings.sizes[-1], settings.sizes
+    )
 
 
 def _padded(array: Array, size: int) -> Array:
