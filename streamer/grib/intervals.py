@@ -1,7 +1,10 @@
-"""Reads what an accumulation covers, and how coarsely its values were packed."""
+"""What an accumulation covers, read and written, and how coarsely its values were packed."""
 
 from streamer.domain import Interval
 from streamer.grib.codes import Handle
+
+#: Code table 4.10: what is done with the values of an interval.
+_ACCUMULATION = 1
 
 
 class NoInterval(Exception):
@@ -25,6 +28,20 @@ def read_interval(handle: Handle) -> Interval:
             f"its stepType is {kind} from {start} to {end} minutes, wanted an accumulation"
         )
     return Interval(start, end)
+
+
+def cover(handle: Handle, interval: Interval) -> None:
+    """Let a product of an interval accumulate over another.
+
+    It is told in hours where they are whole, since readers show it so.
+    """
+    # ecCodes makes means of some centres' edition 1 accumulations.
+    if handle.text("stepType") != "accum":
+        handle.set("typeOfStatisticalProcessing", _ACCUMULATION)
+    is_whole = not (interval.start % 60 or interval.end % 60)
+    handle.set("stepUnits", "h" if is_whole else "m")
+    grain = 60 if is_whole else 1
+    handle.set("stepRange", f"{interval.start // grain}-{interval.end // grain}")
 
 
 def rounding(handle: Handle) -> float:

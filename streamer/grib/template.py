@@ -14,14 +14,13 @@ from engines.errors import DownscaledError, UsageError
 from streamer.domain import Grid, Interval, StepKey
 from streamer.grib import codes
 from streamer.grib.codes import CodesError, Handle
+from streamer.grib.intervals import cover
 from streamer.grib.packing import AS_USUAL, Packing
 
 #: Processed forecasts and individual ensemble members need no newer WMO tables; GFS says 2.
 TABLES_VERSION = 28
 #: Code table 4.3: what kind of process made the field.
 POST_PROCESSED_ANALYSIS, POST_PROCESSED_FORECAST = 12, 13
-#: Code table 4.10: what is done with the values of an interval.
-ACCUMULATION = 1
 #: Product definition templates by that of the input: a point in time, or an interval.
 MEMBER_TEMPLATES: Mapping[int, int] = {0: 1, 1: 1, 2: 1, 8: 11, 11: 11, 12: 11}
 #: The MARS key names that travel as headers, where the message knows them.
@@ -200,7 +199,7 @@ def _override(handle: Handle, target: FieldTarget, packing: Packing, imprint: Im
     _sign(handle, imprint)
     _make_member(handle, target)
     if target.interval is not None:
-        _cover(handle, target.interval)
+        cover(handle, target.interval)
     handle.set("gridType", "regular_ll")
     for key, value in geometry(target.grid).items():
         if value is None:
@@ -224,17 +223,6 @@ def _make_member(handle: Handle, target: FieldTarget) -> None:
         )
     if number != MEMBER_TEMPLATES[number]:
         handle.set("productDefinitionTemplateNumber", MEMBER_TEMPLATES[number])
-
-
-def _cover(handle: Handle, interval: Interval) -> None:
-    """Let an accumulation cover an interval, in hours where they are whole: readers show them."""
-    # ecCodes makes means of some centres' edition 1 accumulations.
-    if handle.text("stepType") != "accum":
-        handle.set("typeOfStatisticalProcessing", ACCUMULATION)
-    is_whole = not (interval.start % 60 or interval.end % 60)
-    handle.set("stepUnits", "h" if is_whole else "m")
-    grain = 60 if is_whole else 1
-    handle.set("stepRange", f"{interval.start // grain}-{interval.end // grain}")
 
 
 def _sign(handle: Handle, imprint: Imprint) -> None:
