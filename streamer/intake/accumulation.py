@@ -105,7 +105,7 @@ def _refuse_fall(own: Field, before: Field | None, amount: Array, interval: Inte
         largest = max(largest, float(np.abs(before.coarse).max()))
         rounding += before.rounding
     allowed = 2 * (rounding + _PACKED_BEFORE * largest)
-    if not least >= -allowed:
+    if least < -allowed:
         raise AccumulationError(
             f"{own.parameter} of {own.key.text} falls to {least:g} from {interval.text}, "
             f"packing explains {-allowed:g} at most"

@@ -46,7 +46,7 @@ class Assembler:
         self._open: dict[StepKey, WaitingStep] = {}
         self._in_flight: dict[StepKey, FlyingStep] = {}
         self._ended = EndedSteps(self._horizon)
-        self._runs = Runs(settings.expected)
+        self._runs = Runs(settings.steps)
         self._mine: set[int] = set()
 
     @property

@@ -28,6 +28,10 @@ class AssemblySettings:
     max_age_h: float | None = None
     accumulated: Mapping[str, int] = of(default_factory=dict)
 
+    def steps(self, run: RunKey) -> tuple[int, ...]:
+        """Return the lead times of a run at which any parameter exists."""
+        return tuple(m for m in self.expected(run) if self.parameters_at(m))
+
     def parameters_at(self, minutes: int) -> tuple[str, ...]:
         """Return the parameters that exist at a lead time, in the bundle's order."""
         if not self.accumulated:
