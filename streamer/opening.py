@@ -9,6 +9,9 @@ from typing import Literal
 from engines.bundle import Bundle
 from engines.cache import default_cache
 from engines.denoiser import Denoiser
+from engines.errors import EngineError
+from engines.hardware import hardware
+from engines.loading import BRINGS, NEEDS, is_installed
 from engines.open import open_bundle
 from streamer.downscale.work import Fusion
 
@@ -19,8 +22,9 @@ class EngineSettings:
 
     #: auto: the fastest that this machine has the parts for
     backend: Literal["auto", "openvino", "onnxruntime", "torch", "tensorrt", "gaussian"] = "auto"
-    #: of the network's arithmetic; auto: the backend's own, proven on the golden vectors
-    precision: Literal["auto", "f32", "bf16", "fp16"] = "auto"
+    #: of the network's arithmetic; None: f32 on a CPU, half on a GPU. auto: the fastest that
+    #: reproduces the golden vectors, which may differ from host to host
+    precision: Literal["auto", "f32", "bf16", "fp16"] | None = None
     #: one batch size for every call, so that bytes do not depend on the company
     reproducible: bool = True
     #: such as cuda:0, one engine on each; none: the first that the backend finds
@@ -70,11 +74,37 @@ class EngineSettings:
 
 def open_engines(bundle: Bundle, settings: EngineSettings) -> tuple[Denoiser, ...]:
     """Open all engines, each proven on the bundle's golden vectors. BundleError, EngineError."""
-    cores = len(os.sched_getaffinity(0))
-    threads = settings.threads_of_one(cores)
-    precision = "f32" if settings.precision == "auto" else settings.precision
+    threads = settings.threads_of_one(len(os.sched_getaffinity(0)))
+    cache = settings.cache_of_engines(os.environ)
     return tuple(
-        open_bundle(bundle, settings.backend, precision, threads)  # type: ignore[arg-type]
-        for _ in settings.devices or (None,)
+        open_bundle(
+            bundle,
+            settings.backend,
+            settings.precision,
+            threads,
+            cache,
+            device,
+            settings.batch,
+            fallback=settings.fallback,
+        )
+        for device in settings.devices or (None,)
         for _ in range(settings.engines)
     )
+
+
+def missing_parts(settings: EngineSettings) -> tuple[str, ...]:
+    """Return what this machine lacks of what the settings ask for; opens nothing.
+
+    Each fault names the setting, what was found and what would help.
+    """
+    faults = []
+    if settings.backend in NEEDS and not is_installed(settings.backend):
+        faults.append(
+            f"engine.backend: {settings.backend} is not installed here: {BRINGS[settings.backend]}"
+        )
+    for device in settings.devices:
+        try:
+            hardware(device)
+        except EngineError as error:
+            faults.append(f"engine.devices: {error}")
+    return tuple(faults)

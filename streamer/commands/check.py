@@ -15,6 +15,7 @@ from streamer.commands import console
 from streamer.config import Config, load
 from streamer.grib.manifest import GribManifest, read_manifest
 from streamer.grib.packing import MOST_BITS, Packing
+from streamer.opening import missing_parts
 
 T = TypeVar("T")
 
@@ -54,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = load(arguments.config)
     findings = Findings()
     field_bytes = _check_bundle(config, findings)
+    findings.faults += missing_parts(config.engine)
     _check_secrets(config, findings)
     if arguments.connect:
         _check_cluster(config, field_bytes, findings)

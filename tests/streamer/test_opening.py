@@ -6,7 +6,7 @@ import pytest
 
 from engines.bundle import open_manifest
 from streamer.config import Config, ConfigError, parse
-from streamer.opening import EngineSettings, open_engines
+from streamer.opening import EngineSettings, missing_parts, open_engines
 from tests.engines import tiny
 
 
@@ -77,3 +77,27 @@ def test_every_fault_of_the_engine_is_told_at_once() -> None:
 def test_a_backend_that_nobody_knows_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(ConfigError, match=r"engine\.backend: found 'tensorflow', wanted one of"):
         parsed({"backend": "tensorflow"})
+
+
+def test_devices_that_are_not_there_are_told_before_anything_is_opened() -> None:
+    found = missing_parts(EngineSettings("torch", devices=("cuda:97", "tpu")))
+
+    assert len(found) == 2
+    assert all(fault.startswith("engine.devices: ") for fault in found)
+    assert "'tpu', wanted cpu, cuda or cuda:1" in found[1]
+
+
+def test_a_machine_with_all_parts_has_no_fault() -> None:
+    assert missing_parts(EngineSettings("openvino", devices=("cpu",))) == ()
+    assert missing_parts(EngineSettings("gaussian")) == ()
+
+
+def test_the_network_of_each_engine_answers_alike(tmp_path: Path) -> None:
+    bundle = open_manifest(tiny.write_bundle(tmp_path / "tiny"))
+    settings = EngineSettings("openvino", engines=2, threads=1, cache=tmp_path / "cache")
+    golden = tiny.golden()
+    inputs = (golden["x"][:1], golden["sigma"][:1], golden["condition"][:1])
+
+    one, other = open_engines(bundle, settings)
+
+    assert one.denoise(*inputs).tobytes() == other.denoise(*inputs).tobytes()
