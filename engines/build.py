@@ -21,8 +21,8 @@ from engines.cache import EngineKey, new_folder, only_one, private_folder, size_
 from engines.choice import EngineChoice
 from engines.errors import EngineError, UsageError
 from engines.hardware import hardware
-from engines.loading import device_of
-from engines.proof import Kept, Proof, proof_of, write_proof
+from engines.loading import device_of, settled
+from engines.proof import Kept, Proof, kept, proof_of, write_proof
 from engines.trial import Opener, Request, name_of
 
 _log = logging.getLogger(__name__)
@@ -66,30 +66,29 @@ def prove(
     opener: Opener,
     *,
     limit_s: float = LIMIT_S,
-    again: bool = False,
 ) -> Kept:
     """Return an engine that has shown what it can, from the cache or after a trial of its own.
 
-    choice: backend and precision must be settled. Load it with `choice.cache` set to the folder.
+    choice: backend and precision must be named. Load it with `choice.cache` set to the folder.
     opener: a function of a module, which opens the engine in another process.
-    again: try also what the cache holds. Raises BundleError, UsageError, and EngineError with what
-    the other process said last, and the signal that ended it.
+    Raises UsageError, and EngineError with what the other process said last and how it ended.
     """
+    choice = settled(choice)
     key = engine_key(bundle, choice, os.environ)
-    found = None if again else _kept(cache, key)
+    found = _kept(cache, key)
     if found is not None:
         return found
     with only_one(cache, key):
         # Another process may have made it while we waited.
-        found = None if again else _kept(cache, key)
+        found = _kept(cache, key)
         return found if found is not None else _built(bundle, choice, cache, key, opener, limit_s)
 
 
 def fastest(bundle: Bundle, choices: Sequence[EngineChoice], cache: Path, opener: Opener) -> Kept:
     """Return the fastest of several engines that may serve; of those as good as equal, the closest.
 
-    What was refused once stays refused until `prove(..., again=True)`. Raises EngineError with the
-    reason of each where none may serve.
+    What was refused once stays refused until `forget`. Raises EngineError with the reason of each
+    where none may serve.
     """
     right, wrong = [], []
     for choice in choices:
@@ -119,9 +118,21 @@ def precisions(choice: EngineChoice) -> tuple[str, ...]:
     return ("f32", "bf16") if slim else ("f32",)
 
 
+def forget(bundle: Bundle, cache: Path) -> int:
+    """Throw away what a cache holds of a bundle, refusals too; the number of engines.
+
+    A daemon that has loaded one keeps it: its files go with the last who has them open.
+    """
+    gone = [engine for engine in kept(cache) if engine.proof.key.bundle == bundle.digest]
+    for engine in gone:
+        with only_one(cache, engine.proof.key):
+            shutil.rmtree(engine.folder, ignore_errors=True)
+    return len(gone)
+
+
 def refusal(bundle: Bundle, choice: EngineChoice, cache: Path) -> str:
     """Return why this engine failed its last trial, "" where it has not failed one."""
-    proof = proof_of(cache, engine_key(bundle, choice, os.environ))
+    proof = proof_of(cache, engine_key(bundle, settled(choice), os.environ))
     return proof.fault if proof else ""
 
 

@@ -20,7 +20,8 @@ class Proof:
 
     bundle: its name. error: the largest over all cases, relative, and the bound it kept.
     seconds: of one call, by number of tiles, the best of a few. opened_s: to load or compile it.
-    peak_bytes: of that whole process. proven_at: ISO 8601, UTC.
+    peak_bytes: of that whole process, on the host. device_bytes: what its GPU held more at the end.
+    proven_at: ISO 8601, UTC.
     fault: why it may not serve, "" where it may; the figures are 0 then.
     """
 
@@ -33,6 +34,7 @@ class Proof:
     seconds: Mapping[int, float]
     opened_s: float = 0.0
     peak_bytes: int = 0
+    device_bytes: int = 0
     fault: str = ""
 
     @property

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from engines.backends.cuda_driver import Gpu
 from engines.bundle import Bundle, open_manifest
 from engines.cache import EngineKey, key_of
 from engines.choice import EngineChoice
@@ -85,10 +86,15 @@ def tried(request: Request, now: Callable[[], datetime]) -> Proof:
     """
     bundle = open_manifest(request.bundle)
     golden = read_golden(bundle)
+    device = request.choice.device or "cpu"
+    # The context itself counts for nobody: whoever runs on the GPU has one.
+    gpu = None if device == "cpu" else Gpu(int(device.partition(":")[2] or 0))
+    held_before = gpu.used_bytes() if gpu else 0
     began = time.perf_counter()
     denoiser = named(request.opener)(bundle, request.choice)
     opened_s = time.perf_counter() - began
     error = check(denoiser, golden, str(bundle.path))
+    seconds = seconds_a_call(denoiser, golden)
     return Proof(
         key=request.key,
         bundle=bundle.name,
@@ -96,10 +102,11 @@ def tried(request: Request, now: Callable[[], datetime]) -> Proof:
         cases=len(golden.sigma),
         error=error,
         bound=bound_of(golden, denoiser.spec.precision),
-        seconds=seconds_a_call(denoiser, golden),
+        seconds=seconds,
         opened_s=opened_s,
         # Linux counts it in KiB.
         peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10,
+        device_bytes=gpu.used_bytes() - held_before if gpu else 0,
     )
 
 

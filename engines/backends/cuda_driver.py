@@ -31,6 +31,7 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "cuDevicePrimaryCtxRetain": (POINTER(c_void_p), c_int),
     "cuCtxPushCurrent_v2": (c_void_p,),
     "cuCtxPopCurrent_v2": (POINTER(c_void_p),),
+    "cuMemGetInfo_v2": (POINTER(c_size_t), POINTER(c_size_t)),
     "cuMemAlloc_v2": (POINTER(c_ulonglong), c_size_t),
     "cuMemFree_v2": (c_ulonglong,),
     "cuMemHostAlloc": (POINTER(c_void_p), c_size_t, c_uint),
@@ -107,6 +108,13 @@ class Gpu:
     def call(self, name: str, *arguments: Any) -> None:
         """Call one of the driver's functions, as `Driver.call` does."""
         self._driver.call(name, *arguments)
+
+    def used_bytes(self) -> int:
+        """Return how much of the GPU's memory is taken, by whomever."""
+        free, total = c_size_t(), c_size_t()
+        with self.current():
+            self.call("cuMemGetInfo_v2", byref(free), byref(total))
+        return total.value - free.value
 
     def synchronize(self) -> None:
         """Wait until the stream has done all it was given."""

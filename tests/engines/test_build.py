@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.build import engine_key, fastest, precisions, prove, refusal, runtime_version
+from engines.build import engine_key, fastest, forget, precisions, prove, refusal, runtime_version
 from engines.bundle import Bundle, open_manifest
 from engines.cache import private_folder
 from engines.choice import EngineChoice
@@ -140,6 +140,16 @@ def test_a_spoilt_proof_counts_as_none(bundle: Bundle, cache: Path) -> None:
         (found.folder / PROOF).write_text(text)
         assert kept(cache) == []
     assert prove(bundle, F32, cache, openers.right).proof.cases == 3
+    assert opened(cache) == 2
+
+
+def test_what_is_forgotten_is_tried_again(bundle: Bundle, cache: Path) -> None:
+    first = prove(bundle, F32, cache, openers.right)
+
+    assert forget(bundle, cache) == 1
+    assert not first.folder.exists()
+    assert forget(bundle, cache) == 0
+    prove(bundle, F32, cache, openers.right)
     assert opened(cache) == 2
 
 
