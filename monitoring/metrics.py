@@ -18,6 +18,9 @@ RECORD_OUTCOMES = ("used", "duplicate", "differing_duplicate", "unwanted", "late
 
 STEP_OUTCOMES = ("complete", "expired", "failed", "dropped")
 
+#: What becomes of a bundle that is put in another's place.
+BUNDLE_OUTCOMES = ("taken", "refused")
+
 #: The way of one message, in the order of the way.
 STAGES = ("decode", "condition", "denoise", "encode", "publish")
 
@@ -53,6 +56,8 @@ class Metrics:
             self.steps.labels(outcome=outcome)
         for stage in STAGES:
             self.stage.labels(stage=stage)
+        for outcome in BUNDLE_OUTCOMES:
+            self.bundle_changes.labels(outcome=outcome)
 
     def _declare_flow(self) -> None:
         self.records = self._counter(
@@ -90,6 +95,9 @@ class Metrics:
         self.denoiser_engines = self._gauge(
             "denoiser_engines", "Engines in working order", ("device",)
         )
+        self.bundle_changes = self._counter(
+            "bundle_changes", "Bundles that were to take over, by whether they did", ("outcome",)
+        )
         self.engine = Info("engine", "The engine in use", namespace=PREFIX, registry=self.registry)
 
     def _declare_state(self) -> None:
@@ -105,10 +113,13 @@ class Metrics:
         )
         self.build = Info("build", "What is running", namespace=PREFIX, registry=self.registry)
 
-    def describe(self, *, build: Mapping[str, str], engine: Mapping[str, str]) -> None:
-        """Say what runs: the labels of `build_info` and `engine_info`."""
-        self.build.info(dict(build))
-        self.engine.info(dict(engine))
+    def describe_build(self, told: Mapping[str, str]) -> None:
+        """Say which version runs: the labels of `build_info`."""
+        self.build.info(dict(told))
+
+    def describe_engine(self, told: Mapping[str, str]) -> None:
+        """Say which model serves, and where: the labels of `engine_info`."""
+        self.engine.info(dict(told))
 
     def records_by_outcome(self) -> dict[str, int]:
         """Return `records_total` by outcome, without those that never came about."""

@@ -2,9 +2,8 @@
 
 from datetime import datetime
 
-from engines.denoiser import EngineSpec
 from streamer.bus.record import Outgoing
-from streamer.dispatch import Made, Order
+from streamer.dispatch import Made
 from streamer.headers import Intake, Sender, run_headers, step_headers
 from streamer.intake.assembly import Assembler
 from streamer.intake.events import ExpiredStep, Outcome, RunEnded
@@ -14,10 +13,9 @@ from streamer.records import RunRecord, StepRecord
 class Announcer:
     """Writes records for the steps topic; knows what does not change from step to step."""
 
-    def __init__(self, order: Order, topic: str, engine: EngineSpec, assembler: Assembler) -> None:
-        self._order = order
+    def __init__(self, group: str, topic: str, assembler: Assembler) -> None:
+        self._group = group
         self._topic = topic
-        self._engine = f"{engine.backend} {engine.version} {engine.precision} {engine.device}"
         self._assembler = assembler
 
     def made(self, made: Made, traceparent: bytes | None, now: datetime) -> Outgoing:
@@ -29,10 +27,10 @@ class Announcer:
             step.origins,
             reason=made.fault or None,
             fields=made.entries,
-            bundle=self._order.bundle.digest,
-            engine=self._engine,
+            bundle=made.maker.bundle,
+            engine=made.maker.engine,
             calls=made.calls,
-            sampler=self._order.sampler,
+            sampler=made.maker.sampler,
             quality=made.quality,
         )
         intake = Intake(
@@ -42,7 +40,7 @@ class Announcer:
         )
         value = record.encode()
         delay_s = max(0.0, (now - step.completed_at).total_seconds())
-        sender = Sender(self._order.group, traceparent)
+        sender = Sender(self._group, traceparent)
         headers = step_headers(record, value, intake, sender, delay_s)
         return Outgoing(self._topic, step.key.text.encode(), value, headers)
 
@@ -51,7 +49,7 @@ class Announcer:
         run = ending.key.run if isinstance(ending, ExpiredStep) else ending.key
         is_spread = self._assembler.is_run_spread(run)
         intake = Intake(ending.partition, ending.newest_record_time, is_spread)
-        sender = Sender(self._order.group)
+        sender = Sender(self._group)
         if isinstance(ending, RunEnded):
             told = RunRecord(ending.key, ending.outcomes)
             value = told.encode()

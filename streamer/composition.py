@@ -62,24 +62,28 @@ def our_version() -> str:
         return "0"
 
 
-@contextmanager
-def composed(
-    config: Config,
-    model: Model,
-    open_bus: OpenBus,
-    meters: Meters,
-    now: Callable[[], datetime] = utc_now,
-    expected: Expected | None = None,
-    workers: Workers | None = None,
-    change: threading.Event | None = None,
-) -> Iterator[Service]:
-    """Open a whole daemon around a bus; its processes and threads end with the block.
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a daemon shares with the world around it.
 
     expected: the lead times of a run, in minutes, where the configuration does not decide.
-    workers: idle ones that outlive the block, for whoever opens one daemon after another.
+    workers: idle ones that outlive the daemon, for whoever opens one after another.
     change: set by whoever wants another bundle looked for; None keeps to the model.
     """
+
+    now: Callable[[], datetime] = utc_now
+    expected: Expected | None = None
+    workers: Workers | None = None
+    change: threading.Event | None = None
+
+
+@contextmanager
+def composed(
+    config: Config, model: Model, open_bus: OpenBus, meters: Meters, around: Around | None = None
+) -> Iterator[Service]:
+    """Open a whole daemon around a bus; its processes and threads end with the block."""
     keep_freed_memory()
+    around = around or Around()
     wake = threading.Event()
     with ExitStack() as stack:
         # The bus calls these only while it is polled, and that is done by the service.
@@ -88,23 +92,23 @@ def composed(
             lambda gone: service.lost(gone),  # noqa: PLW0108
         )
         stack.callback(bus.close)
-        workers = workers or stack.enter_context(open_workers(config, model))
+        workers = around.workers or stack.enter_context(open_workers(config, model))
         pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count() or 2, "encoder"))
         workers.warm()
         factory = _Factory(config, bus, pool, meters.metrics, wake)
         lines = Lines(factory.line(model))
         stack.callback(lines.close, 5.0)
-        assembler = Assembler(_assembly(config, model, expected))
+        assembler = Assembler(_assembly(config, model, around.expected))
         group = config.bus.group_id or _MEMORY
         parts = Parts(
-            _reception(config, bus, workers, assembler, meters.metrics, now),
+            _reception(config, bus, workers, assembler, meters.metrics, around.now),
             lines,
             assembler,
             Announcer(group, config.output.steps_topic, assembler),
             meters,
             wake,
-            now,
-            _succession(factory, model, lines, change) if change else None,
+            around.now,
+            _succession(factory, model, lines, around.change) if around.change else None,
         )
         service = Service(config, bus, parts)
         stack.callback(service.close)

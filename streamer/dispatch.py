@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engines.bundle import Bundle
+from engines.denoiser import EngineSpec
 from engines.errors import DownscaledError
 from engines.sampler import SamplerSettings
 from monitoring.metrics import Metrics
@@ -24,6 +25,7 @@ from streamer.downscale.work import Fusion, Recipe, Work, noise_keys
 from streamer.grib.encode import Draw, FieldTarget, Imprint, Packing, encode_all, mars_keys
 from streamer.grib.templates import Templates
 from streamer.headers import Sender, field_headers
+from streamer.intake.accumulation import rates, step_interval
 from streamer.reception import Tenure
 from streamer.records import FieldEntry, FieldNames, Plain, list_field
 
@@ -65,11 +67,21 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Maker:
+    """Who made a step's fields, as its record tells: the bundle's digest, engine, sampler."""
+
+    bundle: str
+    engine: str
+    sampler: Plain
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Made:
     """What came of a step: its records, or the fault that made it fail."""
 
     step: Step
     tenure: Tenure
+    maker: Maker
     entries: tuple[FieldEntry, ...] = ()
     records: tuple[Outgoing, ...] = ()
     calls: int = 0
@@ -105,13 +117,18 @@ class Dispatch:
     def __init__(
         self,
         order: Order,
+        engine: EngineSpec,
         room: EngineRoom,
         pool: ThreadPoolExecutor,
         metrics: Metrics,
         wake: Callable[[], None],
     ) -> None:
         self._order = order
-        self._room = room
+        #: the engines of this line, for whoever looks after them
+        self.room = room
+        told = f"{engine.backend} {engine.version} {engine.precision} {engine.device}"
+        #: what the records of its steps say of their making
+        self.maker = Maker(order.bundle.digest, told, order.sampler)
         self._pool = pool
         self._metrics = metrics
         self._wake = wake
@@ -130,7 +147,7 @@ class Dispatch:
     def waiting_bytes(self) -> int:
         """What those steps hold: their fields, conditions and draws."""
         fields = sum(begun.step.size_bytes for begun in self._begun.values())
-        return fields + self._room.pending_bytes
+        return fields + self.room.pending_bytes
 
     def begin(self, step: Step, tenure: Tenure) -> None:
         """Send a complete step on its way."""
@@ -143,13 +160,13 @@ class Dispatch:
         for key in [key for key, begun in self._begun.items() if begun.tenure is tenure]:
             with self._submitting:
                 del self._begun[key]
-            self._room.cancel(key)
+            self.room.cancel(key)
 
     def made(self) -> list[Made]:
         """Take the steps that are ready to be published, and see to it that the rest goes on."""
-        if self._room.death is not None:
-            raise self._room.death
-        for result in self._room.finished():
+        if self.room.death is not None:
+            raise self.room.death
+        for result in self.room.finished():
             self._encode(result)
         done = [key for key, begun in self._begun.items() if _is_done(begun)]
         return [self._gather(self._begun.pop(key)) for key in done]
@@ -157,14 +174,14 @@ class Dispatch:
     def _condition(self, step: Step, key: tuple[int, StepKey]) -> None:
         order = self._order
         with self._metrics.timed("condition"):
-            made = self._conditions.of(step)
+            made = self._conditions.of(rates(step, order.bundle.channels))
         draws = noise_keys(step.key, order.draws, order.seed, order.noise)
         recipe = Recipe(order.bundle, order.layout, order.settings, order.fusion)
         told = labels(order.bundle.labels, step.key.valid_time) if order.bundle.labels else None
         with self._submitting:
             # A step that was forgotten meanwhile must not be computed.
             if key in self._begun:
-                self._room.submit(Work(key, recipe, made, draws, labels=told))
+                self.room.submit(Work(key, recipe, made, draws, labels=told))
 
     def _encode(self, result: Result) -> None:
         begun = self._begun.get(result.key)  # type: ignore[call-overload]
@@ -174,13 +191,17 @@ class Dispatch:
         self._metrics.stage.labels(stage="denoise").observe(result.seconds)
         if result.draws is None:
             return
-        odd = out_of_range(result.draws, self._order.bundle.channels, self._ranges)
+        fields = {field.parameter: field for field in begun.step.fields}
+        # A parameter that does not exist yet at this step is neither judged nor published.
+        sound = {name: found for name, found in self._ranges.items() if name in fields}
+        odd = out_of_range(result.draws, self._order.bundle.channels, sound)
         begun.quality = {"out_of_range": list(odd)} if odd else {}
         for i, name in enumerate(self._order.bundle.channels):
-            field = next(f for f in begun.step.fields if f.parameter == name)
-            part = self._pool.submit(self._encode_parameter, field, result.draws[:, i], begun)
-            part.add_done_callback(lambda _: self._wake())
-            begun.parts.append(part)
+            if name in fields:
+                draws = result.draws[:, i]
+                part = self._pool.submit(self._encode_parameter, fields[name], draws, begun)
+                part.add_done_callback(lambda _: self._wake())
+                begun.parts.append(part)
 
     def _encode_parameter(
         self, field: Field, draws: Array, begun: _Begun
@@ -189,7 +210,10 @@ class Dispatch:
         order, key = self._order, begun.step.key
         sender = Sender(order.group, begun.tenure.traceparent(begun.step.origins))
         with self._metrics.timed("encode"):
-            target = FieldTarget(key, field.parameter, order.grid, field.factor)
+            interval = step_interval(field, begun.step.since)
+            # Rates leave as amounts, as they came.
+            factor = field.factor / (1.0 if interval is None else interval.hours)
+            target = FieldTarget(key, field.parameter, order.grid, factor, interval)
             template = self._templates.prepare(field.message, target)
             made = []
             for number, message in enumerate(encode_all(draws, template)):
@@ -208,7 +232,7 @@ class Dispatch:
         return made
 
     def _gather(self, begun: _Begun) -> Made:
-        made = Made(begun.step, begun.tenure)
+        made = Made(begun.step, begun.tenure, self.maker)
         if begun.conditioning is not None and (error := _failure(begun.conditioning)):
             return dataclasses.replace(made, fault=error)
         result = begun.result

@@ -9,10 +9,10 @@ from engines.errors import DownscaledError
 from monitoring.metrics import Metrics
 from monitoring.probes import Status
 from streamer.announcements import Announcer
-from streamer.dispatch import Dispatch
-from streamer.downscale.engine_room import EngineRoom
 from streamer.intake.assembly import Assembler
+from streamer.lines import Lines
 from streamer.reception import Reception
+from streamer.succession import Succession
 
 
 class ServiceError(DownscaledError):
@@ -34,10 +34,10 @@ class Parts:
     """What the loop turns; made by a composition root."""
 
     reception: Reception
-    dispatch: Dispatch
+    lines: Lines
     assembler: Assembler
     announcer: Announcer
-    room: EngineRoom
     meters: Meters
     wake: threading.Event
     now: Callable[[], datetime]
+    succession: Succession | None = None

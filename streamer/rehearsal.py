@@ -16,11 +16,12 @@ from streamer.bus.memory import MemoryBus
 from streamer.bus.memory_broker import MemoryBroker
 from streamer.bus.record import Outgoing, Record
 from streamer.bus.settings import BusSettings
-from streamer.composition import Model, composed, open_meters
+from streamer.composition import Around, composed, open_meters
 from streamer.config import Config, StartAt
 from streamer.headers import read_identity
 from streamer.intake.events import EndedStep, Outcome
 from streamer.intake.runs import Expected
+from streamer.model import Model
 from streamer.service import Service
 
 #: Input records that lie on the bus ahead of the daemon; more would only take memory.
@@ -98,7 +99,9 @@ def rehearse(
         model,
         lambda revoked, lost: MemoryBus(broker, [config.input.topic], revoked=revoked, lost=lost),
         meters,
-        expected=lambda run: _both(expected(run), config.input.steps.of(run.reference_time)),
+        Around(
+            expected=lambda run: _both(expected(run), config.input.steps.of(run.reference_time))
+        ),
     ) as service:
         reader = _Reader(config, broker, subscriber, outcome, progress)
         started = time.monotonic()

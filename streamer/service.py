@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from streamer.bus.record import Bus, Commit, Partition
 from streamer.config import Config
+from streamer.downscale.engine import Counters
 from streamer.joining import Joining
 from streamer.parts import Parts, ServiceError
 from streamer.publishing import Publishing
@@ -34,7 +35,7 @@ class Service:
         self._config = config
         self._parts = parts
         self._reception = parts.reception
-        self._dispatch = parts.dispatch
+        self._lines = parts.lines
         self._status = parts.meters.status
         self._bus = bus
         self._publishing = Publishing(bus, parts)
@@ -57,9 +58,9 @@ class Service:
         did = self._read()
         did |= self._join()
         for step in self._reception.collect():
-            self._dispatch.begin(step, self._reception.tenure_of(step.origins[0].partition))
+            self._lines.begin(step, self._reception.tenure_of(step.origins[0].partition))
             did = True
-        for made in self._dispatch.made():
+        for made in self._lines.made():
             self._publishing.publish_step(made)
             did = True
         did |= self._publishing.take_answers()
@@ -79,7 +80,8 @@ class Service:
     @property
     def engine_work(self) -> tuple[int, float]:
         """Calls of the network since the start, and the seconds inside it."""
-        return self._parts.room.counters.calls, self._parts.room.counters.busy_s
+        done = sum(self._lines.counters.values(), Counters())
+        return done.calls, done.busy_s
 
     def room_for(self, partition: Partition, ahead: int) -> int:
         """Return how many records may be fed so that no more than `ahead` wait to be read."""
@@ -134,7 +136,7 @@ class Service:
 
     @property
     def _is_busy(self) -> bool:
-        return bool(self._reception.decoding or self._dispatch.pending or self._publishing.pending)
+        return bool(self._reception.decoding or self._lines.pending or self._publishing.pending)
 
     def _wait(self) -> None:
         """Wait a moment for whoever is at work: a worker's pipe, or a thread that wakes us."""
@@ -207,7 +209,7 @@ class Service:
     def _forget(self, partition: Partition) -> None:
         tenure = self._reception.tenures.get(partition)
         if tenure is not None:
-            self._dispatch.forget(tenure)
+            self._lines.forget(tenure)
             self._reception.end(partition)
             self._upkeep.forget(partition)
 

@@ -61,9 +61,11 @@ class Upkeep:
             self._look_after_partition(tenure, end)
         self._bound_open_steps()
         self._bound_waiting()
+        if self._parts.succession is not None and not self._is_stopping:
+            self._parts.succession.look()
         self._count_engines()
-        assembler, dispatch = self._parts.assembler, self._parts.dispatch
-        self._metrics.open_steps.set(assembler.open_count + dispatch.pending)
+        assembler, lines = self._parts.assembler, self._parts.lines
+        self._metrics.open_steps.set(assembler.open_count + lines.pending)
         if self._publishing.newest_run is not None:
             age = self._parts.now() - self._publishing.newest_run
             self._metrics.forecast_age.set(age.total_seconds())
@@ -125,8 +127,8 @@ class Upkeep:
 
     def _bound_waiting(self) -> None:
         """Pause reading while more waits between input and output than may, resume below half."""
-        reception, dispatch = self._parts.reception, self._parts.dispatch
-        waiting = self._publishing.waiting_bytes + reception.waiting_bytes + dispatch.waiting_bytes
+        reception, lines = self._parts.reception, self._parts.lines
+        waiting = self._publishing.waiting_bytes + reception.waiting_bytes + lines.waiting_bytes
         if not self._is_full and waiting > self._limits.waiting_bytes:
             self._is_full = True
             self._bus.pause(list(reception.tenures))
@@ -140,14 +142,13 @@ class Upkeep:
 
     def _count_engines(self) -> None:
         """Tell what the engines did since the last time, and how they are; by device."""
-        gauges = self._parts.room.gauges
-        done = {device: Counters() for device in sorted({gauge.device for gauge in gauges})}
-        for gauge in gauges:
-            done[gauge.device] += gauge.counters
+        lines, done = self._parts.lines, self._parts.lines.counters
         for device, counters in done.items():
-            here = [gauge for gauge in gauges if gauge.device == device]
+            here = [gauge for gauge in lines.gauges if gauge.device == device]
             self._metrics.denoiser_engines.labels(device=device).set(sum(g.is_alive for g in here))
-            self._metrics.denoiser_batch.labels(device=device).set(min(g.batch for g in here))
+            if here:
+                least = min(gauge.batch for gauge in here)
+                self._metrics.denoiser_batch.labels(device=device).set(least)
             self._count_device(device, counters - self._counters.get(device, Counters()))
         self._counters = done
 

@@ -34,6 +34,13 @@ def stop_signal() -> threading.Event:
     return stop
 
 
+def hangup_signal() -> threading.Event:
+    """Return what SIGHUP sets from now on, instead of ending the process."""
+    asked = threading.Event()
+    signal.signal(signal.SIGHUP, lambda *_: asked.set())
+    return asked
+
+
 def start_log(level: int = logging.INFO) -> None:
     """Send the log to standard error, in UTC; libraries speak up only to warn."""
     logging.Formatter.converter = time.gmtime

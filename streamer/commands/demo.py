@@ -12,13 +12,13 @@ from streamer.bus.record import Record
 from streamer.commands import console
 from streamer.commands.demo_report import Heard, Report, save_pictures
 from streamer.commands.replay import FINE, Folder, find_files, steps_of
-from streamer.composition import Model, open_model
 from streamer.config import Config, parse
 from streamer.demo.messages import Journey, coarse_step, rough_journey, synthetic_step
 from streamer.demo.weather import amplitudes, load
 from streamer.domain import StepKey
 from streamer.grib.identity import identify
 from streamer.grib.wants import Wants
+from streamer.model import Model, open_model
 from streamer.rehearsal import Rehearsed, rehearse
 from streamer.scoring import Results, complete_steps, file_name, read_known, score_results
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.bus.record import Record
-from streamer.composition import Model
 from streamer.demo.weather import load
 from streamer.domain import Array, Step
 from streamer.downscale.condition import coarse, interpolated
 from streamer.grib.wants import Wants
 from streamer.headers import STEP_TYPE
+from streamer.model import Model
 from streamer.rehearsal import Rehearsed
 from streamer.scoring import Results, complete_steps, read_draws, valid_time
 from streamer.verify.pictures import StepPicture, save_step

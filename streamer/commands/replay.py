@@ -10,13 +10,13 @@ from typing import Any, Self
 from engines.errors import UsageError
 from streamer.bus.record import Outgoing, Record
 from streamer.commands import console
-from streamer.composition import Model, open_model
 from streamer.config import Config, load
 from streamer.domain import RunKey, StepKey
 from streamer.feeding import describe, files_under
 from streamer.grib.frame import split
 from streamer.grib.identity import identify
 from streamer.grib.wants import Wants
+from streamer.model import Model, open_model
 from streamer.rehearsal import Rehearsed, rehearse
 from streamer.scoring import Results, file_name, read_known, score_results
 from streamer.verify.truth import Truth

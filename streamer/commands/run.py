@@ -9,8 +9,9 @@ from engines.errors import UsageError
 from monitoring.probes import Probes
 from streamer.bus.kafka import KafkaBus
 from streamer.commands import console
-from streamer.composition import composed, open_meters, open_model
+from streamer.composition import Around, composed, open_meters
 from streamer.config import Config, load
+from streamer.model import open_model
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +29,12 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.config}: bus.memory is true, but a daemon needs a broker that others "
             "reach; `downscaled demo` and `downscaled replay` run in memory"
         )
-    serve(config, console.stop_signal())
+    serve(config, console.stop_signal(), console.hangup_signal())
     return 0
 
 
-def serve(config: Config, stop: threading.Event) -> None:
-    """Run the daemon on Kafka until `stop` is set."""
+def serve(config: Config, stop: threading.Event, change: threading.Event) -> None:
+    """Run the daemon on Kafka until `stop` is set; `change` has another bundle looked for."""
     model = open_model(config)
     for denoiser in model.denoisers:
         log.info("bundle %s (%.12s) on %s", model.bundle.name, model.bundle.digest, denoiser.spec)
@@ -52,6 +53,7 @@ def serve(config: Config, stop: threading.Event) -> None:
                 lost=lost,
             ),
             meters,
+            Around(change=change),
         ) as service,
     ):
         log.info("metrics and probes on %s:%d", config.metrics.host, probes.port)

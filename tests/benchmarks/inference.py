@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 
 from streamer.bus.record import Outgoing, Record
-from streamer.composition import open_model
 from streamer.config import Config, parse
+from streamer.model import open_model
 from streamer.rehearsal import Rehearsed, rehearse
 from tests.benchmarks import forecast
 

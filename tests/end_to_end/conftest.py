@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from streamer.composition import open_model
 from streamer.domain import StepKey
 from streamer.grib.frame import split
 from streamer.grib.identity import identify
 from streamer.grib.wants import Limits
+from streamer.model import open_model
 from tests.end_to_end.daemons import House, World, config_of, work_off
 from tests.end_to_end.scenes import STEPS, Input, Nursery, Published, Scene, open_scene
 from tests.kafka_broker import Broker, new_broker

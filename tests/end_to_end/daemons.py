@@ -23,12 +23,14 @@ from streamer.bus.record import (
     Partition,
     Record,
 )
-from streamer.composition import Model, composed, open_meters, open_workers
+from streamer.composition import Around, composed, open_meters, open_workers
 from streamer.config import Config, parse
 from streamer.domain import StepKey
 from streamer.grib.workers import Workers
 from streamer.headers import STEP_TYPE
 from streamer.intake.events import Outcome
+from streamer.model import Model
+from streamer.parts import Meters
 from streamer.records import RunRecord, StepRecord
 from streamer.records import parse as parse_record
 from streamer.service import Service
@@ -124,6 +126,7 @@ class World:
     clock: Clock = field(default_factory=Clock)
     partitions: int = 1
     field_limit: int = 1 << 20
+    change: threading.Event | None = None
 
     def __post_init__(self) -> None:
         self.broker = MemoryBroker(clock=lambda: self.clock.now().timestamp())
@@ -132,6 +135,7 @@ class World:
         for topic in ("out.steps", "out.dead"):
             self.broker.create(topic, 2)
         self.buses: list[MortalBus] = []
+        self.meters: list[Meters] = []
 
     @contextmanager
     def daemon(
@@ -143,6 +147,8 @@ class World:
         """Start a daemon; leaving the block without `stop` is its sudden death."""
         config = config_of(self.house.config.model.bundle, **changes)
         chosen = model or self.house.model
+
+        self.meters.append(open_meters(config, chosen))
 
         def open_bus(revoked: Any, lost: Any) -> MortalBus:
             bus = MortalBus(
@@ -157,9 +163,8 @@ class World:
                 config,
                 chosen,
                 open_bus,
-                open_meters(config, chosen),
-                now=self.clock.now,
-                workers=workers,
+                self.meters[-1],
+                Around(now=self.clock.now, workers=workers, change=self.change),
             ) as service,
         ):
             bus = self.buses[-1]

@@ -42,6 +42,7 @@ class Published:
     steps: Counter[tuple[str, str]] = field(default_factory=Counter)
     runs: Counter[str] = field(default_factory=Counter)
     letters: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    bundles: set[str] = field(default_factory=set)
 
     def take(self, headers: Mapping[str, str], value: bytes) -> None:
         """Note one record, by its headers."""
@@ -53,6 +54,7 @@ class Published:
             self.seen[headers["ce_id"]] += 1
         elif headers["ce_type"].endswith(".step"):
             self.steps[headers["ce_subject"], headers["outcome"]] += 1
+            self.bundles.add(json.loads(value)["bundle"])
         else:
             self.runs[headers["ce_subject"]] += 1
 

@@ -1,10 +1,14 @@
 """How a daemon on a real Apache Kafka comes back, stops, meets its double, sleeps and waits."""
 
+import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
+from engines.bundle import open_manifest
+from engines.bundle_writer import seal
 from tests.end_to_end.scenes import Input, Published, Scene, same
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -81,6 +85,28 @@ def test_a_second_living_daemon_of_the_same_name_is_told_apart(scene: Scene, giv
     scene.wait_for(lambda found: found.ended >= 3)
     second.terminate()
     assert second.wait(60) == 0
+
+
+def test_a_bundle_that_is_replaced_is_taken_on_sighup(
+    scene: Scene, given: Input, wind_bundle: Path, tmp_path: Path
+) -> None:
+    chosen = tmp_path / "chosen"
+    shutil.copytree(wind_bundle, chosen)
+    daemon = scene.daemon(scene.write_config(model={"bundle": str(chosen), "draws": 2}))
+    scene.wait_until_ready()
+
+    (chosen / "README.md").write_text("Another card, and so another digest.\n")
+    seal(chosen)
+    daemon.send_signal(signal.SIGHUP)
+    scene.wait_for(lambda _: "takes over from" in scene.log.read_text())
+    scene.feed(given.records[:8])
+    scene.wait_for(lambda found: found.ended >= 3)
+
+    daemon.terminate()
+    assert daemon.wait(60) == 0
+    digest = open_manifest(chosen).digest
+    assert f"bundle {digest[:12]} takes over from" in scene.log.read_text()
+    assert scene.published.bundles == {digest}
 
 
 def test_a_daemon_that_slept_too_long_doubles_nothing(

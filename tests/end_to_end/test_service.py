@@ -14,10 +14,10 @@ from engines.denoiser import GaussianDenoiser
 from engines.errors import EngineError
 from streamer.bus.partitioner import partition_of
 from streamer.bus.record import Commit, Partition, Replaced
-from streamer.composition import open_model
 from streamer.domain import Array
 from streamer.headers import AGAIN
 from streamer.intake.events import Outcome
+from streamer.model import open_model
 from streamer.parts import ServiceError
 from tests.end_to_end.daemons import (
     STEPS,

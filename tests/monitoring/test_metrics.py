@@ -31,7 +31,8 @@ PROMISED = {
 
 def filled() -> Metrics:
     metrics = Metrics(reasons=("empty", "not_grib"))
-    metrics.describe(build={"version": "0.1.0"}, engine={"backend": "gaussian"})
+    metrics.describe_build({"version": "0.1.0"})
+    metrics.describe_engine({"backend": "gaussian"})
     metrics.denoiser_calls.labels(device="cpu").inc(35)
     metrics.denoiser_busy_seconds.labels(device="cpu").inc(0.25)
     metrics.denoiser_batch.labels(device="cpu").set(1)
