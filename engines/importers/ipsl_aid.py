@@ -30,6 +30,9 @@ ARCHITECTURES = ("ddpmpp", "ncsnpp", "adm")
 #: Its names of what stands around the network, and ours.
 KINDS: Mapping[str, str] = {"edm": "edm", "vp": "vp", "ve": "ve", "unet": "direct"}
 
+#: Of a message that lists every tensor, the start says enough.
+FAULT_LENGTH = 500
+
 #: Takes one entry of its statistics to (mean, deviation) of `f` in (f(x) - mean) / deviation.
 _Line = Callable[[Mapping[str, float]], tuple[float, float]]
 
@@ -95,7 +98,8 @@ def read_model(path: Path, *, direct: bool = False) -> Model:
             {name.removeprefix(prefix): value for name, value in checkpoint.weights.items()}
         )
     except RuntimeError as error:
-        raise BundleError(f"{path}: its weights do not fit {settings}: {error}") from error
+        said = " ".join(str(error).split())[:FAULT_LENGTH]
+        raise BundleError(f"{path}: its weights do not fit {settings}: {said}") from error
     return Model(
         network=network.eval(),
         settings=settings,
