@@ -1,52 +1,51 @@
 """Turn a fitted network into what an engine runs, and into the answers it must reproduce.
 
 Only F(c_in [x, condition], c_noise, labels) is exported: preconditioning and sampler stay outside,
-in numpy. Height and width are fixed, the batch is free.
+in numpy and float32, whatever the precision inside. Height and width are fixed, the batch is free.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.export import Dim
 
 from engines.errors import EngineError
 from engines.manifest import Preconditioning
 from engines.networks import NetworkSettings
-from engines.precondition import coefficients
+from engines.networks.lowered import lowered
+from engines.precondition import network_inputs, network_output
 
 Array = NDArray[np.float32]
-#: The first operator set in which a group norm is one operator.
-OPSET = 21
-INPUTS = ("inputs", "c_noise", "labels")
+#: By precision: 21 is the first operator set in which a group norm is one operator, and 22 the
+#: first whose convolutions take bfloat16.
+OPSETS: Mapping[str, int] = MappingProxyType({"f32": 21, "fp16": 21, "bf16": 22})
 OUTPUT = "raw"
 
 
-def to_onnx(network: nn.Module, settings: NetworkSettings) -> bytes:
-    """Return the network as one ONNX file, float32, all data inside, batch dynamic.
+def to_onnx(network: nn.Module, settings: NetworkSettings, precision: str = "f32") -> bytes:
+    """Return the network as one ONNX file, all data inside, batch dynamic.
 
-    Inputs: `inputs` (B, channels, H, W), `c_noise` (B,), and `labels` (B, L) if it has any;
-    output: `raw` (B, outputs, H, W).
+    Inputs: `inputs` (B, channels, H, W), `c_noise` (B,) unless the network is direct, and `labels`
+    (B, L) if it has any; output: `raw` (B, outputs, H, W); all float32. precision: `fp16` and
+    `bf16` give half weights and arithmetic inside, with float32 norms and embeddings.
     """
-    network = network.eval().to(memory_format=torch.contiguous_format)
-    height, width = settings.tile
-    # Two tiles: an example batch of 1 would be taken for a constant.
-    example = [torch.zeros(2, settings.inputs, height, width), torch.zeros(2)]
-    example += [torch.zeros(2, settings.labels)] if settings.labels else []
+    inside = lowered(network.eval(), precision).eval().to(memory_format=torch.contiguous_format)
+    example = _example(settings)
     batch = Dim("batch", min=1)
-    names = INPUTS[: len(example)]
     with torch.no_grad():
         program = torch.onnx.export(
-            network,
-            tuple(example),
+            inside,
+            kwargs=example,
             dynamo=True,
-            opset_version=OPSET,
-            input_names=list(names),
+            opset_version=OPSETS[precision],
+            input_names=list(example),
             output_names=[OUTPUT],
-            dynamic_shapes=tuple({0: batch} for _ in example),
+            dynamic_shapes={name: {0: batch} for name in example},
             verbose=False,
         )
     if program is None:
@@ -55,6 +54,16 @@ def to_onnx(network: nn.Module, settings: NetworkSettings) -> bytes:
     model = program.model_proto
     _forget_sources(model)
     return bytes(model.SerializeToString())
+
+
+def _example(settings: NetworkSettings) -> dict[str, Tensor]:
+    """Return one call's inputs by name; of two tiles, since one would be taken for a constant."""
+    found = {"inputs": torch.zeros(2, settings.inputs, *settings.tile)}
+    if not settings.direct:
+        found["c_noise"] = torch.zeros(2)
+    if settings.labels:
+        found["labels"] = torch.zeros(2, settings.labels)
+    return found
 
 
 def golden_cases(
@@ -68,19 +77,17 @@ def golden_cases(
     """Return cases with the clean residual that the PyTorch network gives, as `golden.npz` has it.
 
     x: (N, C, H, W). sigma: (N,), which may all differ. condition: (N, K, H, W). labels: (N, L).
+    A direct network looks at neither x nor sigma.
     """
-    scalings = coefficients(preconditioning.kind, sigma, preconditioning.sigma_data)
-    c_skip, c_out, c_in = (
-        factor[:, None, None, None] for factor in (scalings.c_skip, scalings.c_out, scalings.c_in)
-    )
-    joined = np.concatenate([x, condition], axis=1) * c_in
+    inputs, c_noise = network_inputs(preconditioning, x, sigma, condition)
     with torch.no_grad():
         raw = network.eval()(
-            torch.from_numpy(joined),
-            torch.from_numpy(scalings.c_noise),
+            torch.from_numpy(inputs),
+            torch.from_numpy(c_noise),
             None if labels is None else torch.from_numpy(labels),
         ).numpy()
-    cases = {"x": x, "sigma": sigma, "condition": condition, "denoised": c_skip * x + c_out * raw}
+    denoised = network_output(preconditioning, x, sigma, raw)
+    cases = {"x": x, "sigma": sigma, "condition": condition, "denoised": denoised}
     return cases if labels is None else cases | {"labels": labels}
 
 
