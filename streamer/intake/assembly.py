@@ -310,4 +310,4 @@ class Assembler:
     ) -> RunEnded | None:
         is_spread = self._runs.is_spread(key.run)
         self._ended.remember(EndedStep(key, outcome, partition, newest, offsets, is_spread))
-        return self._runs.end_step(key, outcome)
+        return self._runs.end_step(key, outcome, newest)

@@ -58,9 +58,13 @@ class Runs:
         run.active.add(key.minutes)
         run.outcomes.pop(key.minutes, None)
 
-    def end_step(self, key: StepKey, outcome: Outcome) -> RunEnded | None:
-        """Note a step's end; return the run's, where that was the last step."""
+    def end_step(self, key: StepKey, outcome: Outcome, newest: datetime) -> RunEnded | None:
+        """Note a step's end; return the run's, where that was the last step.
+
+        newest: record time of what came for the step, which may have been another step's.
+        """
         run = self._open[key.run]
+        run.newest = max(run.newest, newest)
         run.active.discard(key.minutes)
         run.outcomes[key.minutes] = outcome
         return self.end(key.run)

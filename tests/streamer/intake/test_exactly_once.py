@@ -13,12 +13,14 @@ from streamer.intake.events import Outcome
 from streamer.intake.ledger import METADATA_BYTES
 from tests.streamer.intake.world import (
     PARAMETERS,
+    RAINY,
     START,
     Daemon,
     LogRecord,
     Message,
     World,
     make_field,
+    make_rain,
     make_run,
 )
 
@@ -35,6 +37,7 @@ class Trouble:
     """What goes wrong in the feed and with the daemons; shares of 1 unless named otherwise.
 
     split: fields that come to the other partition too; only one daemon can see that, so no move.
+    is_rainy: whether steps need an accumulation, and that of the step before it.
     """
 
     crash: float = 0.03
@@ -44,6 +47,7 @@ class Trouble:
     late: float = 0.0
     tomorrow: float = 0.0
     split: float = 0.0
+    is_rainy: bool = False
     span: timedelta = timedelta(hours=2)
     limit_bytes: int = METADATA_BYTES
 
@@ -77,7 +81,29 @@ def step_messages(key: StepKey, chance: random.Random, trouble: Trouble) -> list
             found.append(make_field(key, parameter, digest=b"other"))
         if chance.random() < 0.07:
             found.append(make_field(key, parameter, grid="2x2"))
+    return found + (rain_messages(key, chance, trouble) if trouble.is_rainy else [])
+
+
+def rain_messages(key: StepKey, chance: random.Random, trouble: Trouble) -> list[Message]:
+    """Make what fell since the start or the step before; each message says which as it likes."""
+
+    def since() -> int:
+        return chance.choice([0, before(key.minutes)])
+
+    if not key.minutes:
+        return [make_rain(key, 0)] if chance.random() < 0.3 else []
+    found: list[Message] = []
+    if chance.random() > trouble.missing:
+        found.append(make_rain(key, since()))
+    if chance.random() < 0.3:
+        found.append(make_rain(key, since(), digest=chance.choice([b"first", b"other"])))
+    if chance.random() < 0.07:
+        found.append(make_rain(key, since(), grid="2x2"))
     return found
+
+
+def before(minutes: int) -> int:
+    return max([m for m in MINUTES if m < minutes], default=0)
 
 
 def records(
@@ -131,7 +157,8 @@ class Fleet:
         return all(daemon.is_idle() for daemon in self.daemons)
 
     def _new(self) -> Daemon:
-        return Daemon(self.world, self.chance, expected)
+        is_rainy = self.trouble.is_rainy
+        return Daemon(self.world, self.chance, expected, is_rainy=is_rainy)
 
 
 def live(logs: dict[int, list[LogRecord]], seed: int, trouble: Trouble) -> World:
@@ -183,21 +210,24 @@ def told(world: World) -> tuple[Counter[object], Counter[object], Counter[object
     return steps, runs, Counter(world.letters())
 
 
-def test_what_is_published_does_not_depend_on_when_daemons_die() -> None:
-    calm = Trouble(crash=0, move=0)
+@pytest.mark.parametrize("is_rainy", [False, True], ids=["winds", "rain"])
+def test_what_is_published_does_not_depend_on_when_daemons_die(is_rainy: bool) -> None:
+    calm, usual = Trouble(crash=0, move=0, is_rainy=is_rainy), Trouble(is_rainy=is_rainy)
     for seed in range(400):
-        logs = feed(random.Random(seed), Trouble())
+        logs = feed(random.Random(seed), usual)
 
         undisturbed = live(logs, seed, calm)
-        disturbed = live(logs, seed + 10_000, Trouble())
+        disturbed = live(logs, seed + 10_000, usual)
 
         assert told(disturbed) == told(undisturbed), f"seed {seed}"
 
 
-def test_undisturbed_every_step_and_run_ends_once() -> None:
+@pytest.mark.parametrize("is_rainy", [False, True], ids=["winds", "rain"])
+def test_undisturbed_every_step_and_run_ends_once(is_rainy: bool) -> None:
+    calm = Trouble(crash=0, move=0, is_rainy=is_rainy)
     for seed in range(100):
-        logs = feed(random.Random(seed), Trouble())
-        world = live(logs, seed, Trouble(crash=0, move=0))
+        logs = feed(random.Random(seed), calm)
+        world = live(logs, seed, calm)
 
         keys = Counter(step.key for step in world.steps())
         runs = {key.run for key in keys}
@@ -206,15 +236,29 @@ def test_undisturbed_every_step_and_run_ends_once() -> None:
         assert set(keys) == {StepKey(run, minutes) for run in runs for minutes in MINUTES}
         assert Counter(run.key for run in world.runs()) == Counter(runs)
         for step in world.steps():
-            wanted = Outcome.COMPLETE if is_whole(step.key, logs) else Outcome.EXPIRED
-            assert step.outcome is wanted
+            is_complete = is_whole(step.key, logs, is_rainy=is_rainy)
+            assert step.outcome is (Outcome.COMPLETE if is_complete else Outcome.EXPIRED)
 
 
-def is_whole(key: StepKey, logs: dict[int, list[LogRecord]]) -> bool:
-    """Whether a step's first field finds its partner on the same grid."""
-    fields = [f for f in fields_of(logs).values() if f.key == key]
-    on_grid = {f.parameter for f in fields if f.grid == fields[0].grid}
-    return on_grid == set(PARAMETERS)
+def is_whole(key: StepKey, logs: dict[int, list[LogRecord]], *, is_rainy: bool) -> bool:
+    """Whether a step's first field finds its partners on the same grid, and what fell before."""
+    fields = [f for f in fields_of(logs).values() if f.key == key and exists(f)]
+    on_grid: dict[str, Field] = {}
+    for one in fields:
+        if one.grid == fields[0].grid:
+            on_grid.setdefault(one.parameter, one)
+    if on_grid.keys() != set(RAINY if is_rainy and key.minutes else PARAMETERS):
+        return False
+    rain = on_grid.get("tp")
+    if rain is None or rain.interval is None or rain.interval.start >= before(key.minutes):
+        return True
+    earlier = StepKey(key.run, before(key.minutes))
+    return any(f.key == earlier and f.parameter == "tp" for f in fields_of(logs).values())
+
+
+def exists(field: Field) -> bool:
+    """Whether a field is one that a step needs: nothing has fallen by step 0."""
+    return field.parameter != "tp" or field.key.minutes > 0
 
 
 def fields_of(logs: dict[int, list[LogRecord]]) -> dict[Origin, Field]:
@@ -231,8 +275,15 @@ def assert_each_message_had_its_effect_once(
     world: World, logs: dict[int, list[LogRecord]], seed: int
 ) -> None:
     """Hold what was written against the feed: nothing lost, nothing doubled, nothing stuck."""
-    used = Counter(origin for step in world.steps() for origin in step.origins)
+    found = fields_of(logs)
+    used = Counter(o for step in world.steps() for o in step.origins if found[o].key == step.key)
     assert not used or max(used.values()) == 1, f"seed {seed}: a message is in two records"
+    lent = [(o, step.key) for step in world.steps() for o in step.origins if o not in used]
+    lent += [(o, s.key) for s in world.steps() for o in s.origins if found[o].key < s.key]
+    for origin, key in lent:
+        assert found[origin].parameter == "tp", f"seed {seed}: lent"
+        assert found[origin].key == StepKey(key.run, before(key.minutes)), f"seed {seed}: lent"
+    assert max(Counter(set(lent)).values(), default=1) == 1
     letters = Counter(letter.origin for letter in world.letters())
     bad = {
         Origin("in", number, record.offset, index)
@@ -244,9 +295,9 @@ def assert_each_message_had_its_effect_once(
     assert all(letters[origin] == 1 for origin in bad), f"seed {seed}: dead letters"
     assert not letters or max(letters.values()) == 1, f"seed {seed}: a dead letter twice"
     assert not letters.keys() & used.keys(), f"seed {seed}: used and dead-lettered"
-    found = fields_of(logs)
     accounted = {(found[o].key, found[o].parameter) for o in [*used, *letters] if o in found}
-    assert accounted == {(f.key, f.parameter) for f in found.values()}, f"seed {seed}: lost"
+    wanted = {(f.key, f.parameter) for f in found.values() if exists(f)}
+    assert accounted == wanted, f"seed {seed}: lost"
     outcomes = defaultdict(list)
     for step in world.steps():
         outcomes[step.key].append(step.outcome)
@@ -265,9 +316,16 @@ def assert_each_message_had_its_effect_once(
         Trouble(crash=0.2),
         Trouble(late=0.05, split=0.15, grouped=0.0, move=0),
         Trouble(late=0.05, limit_bytes=14),
+        Trouble(late=0.1, tomorrow=0.05, is_rainy=True),
+        Trouble(crash=0.2, is_rainy=True),
+        Trouble(late=0.05, split=0.15, grouped=0.0, move=0, is_rainy=True),
+        Trouble(late=0.05, limit_bytes=18, is_rainy=True),
     ],
-    ids=["late", "tomorrow", "crash loop", "split", "little room"],
-)
+    ids=[
+        "late", "tomorrow", "crash loop", "split", "little room",
+        "late rain", "crash loop in rain", "split rain", "little room for rain",
+    ],
+)  # fmt: skip
 def test_every_message_has_its_effect_once_whatever_dies(trouble: Trouble) -> None:
     for seed in range(300):
         logs = feed(random.Random(seed), trouble)

@@ -13,10 +13,21 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from streamer.domain import Field, Origin, Reason, Rejected, RunKey, Step, StepKey, Unwanted
+from streamer.domain import (
+    Field,
+    Interval,
+    Origin,
+    Reason,
+    Rejected,
+    RunKey,
+    Step,
+    StepKey,
+    Unwanted,
+)
 from streamer.intake.assembly import Assembler
 from streamer.intake.clock import RecordClock
 from streamer.intake.events import (
+    Added,
     Completed,
     DuplicateField,
     EndedRun,
@@ -34,6 +45,9 @@ from streamer.intake.settings import AssemblySettings
 
 START = datetime(2018, 10, 8, tzinfo=UTC)
 PARAMETERS = ("10u", "10v")
+#: The same with an accumulation, which does not exist at step 0.
+RAINY = (*PARAMETERS, "tp")
+ACCUMULATED = {"tp": 1}
 EXPIRE_AFTER = timedelta(hours=3)
 NOTHING = np.zeros((1, 1), np.float32)
 
@@ -44,6 +58,12 @@ def make_field(
     key: StepKey, parameter: str, *, digest: bytes = b"first", grid: str = "1x1"
 ) -> Field:
     return Field(key, parameter, grid, NOTHING, NOTHING, b"GRIB", digest)
+
+
+def make_rain(key: StepKey, since: int, *, digest: bytes = b"first", grid: str = "1x1") -> Field:
+    """What fell up to a step since some minutes of lead time."""
+    interval = Interval(since, key.minutes)
+    return replace(make_field(key, "tp", digest=digest, grid=grid), interval=interval)
 
 
 def make_run(member: int = 0, hour: int = 0) -> RunKey:
@@ -142,11 +162,18 @@ class Daemon:
         world: World,
         chance: random.Random,
         expected: Callable[[RunKey], tuple[int, ...]],
+        *,
+        is_rainy: bool = False,
     ) -> None:
         self.world = world
         self.chance = chance
         self.assembler = Assembler(
-            AssemblySettings(PARAMETERS, expected, EXPIRE_AFTER.total_seconds())
+            AssemblySettings(
+                RAINY if is_rainy else PARAMETERS,
+                expected,
+                EXPIRE_AFTER.total_seconds(),
+                accumulated=ACCUMULATED if is_rainy else {},
+            )
         )
         self.holdings: dict[int, Holding] = {}
         self.engine: list[tuple[Step, tuple[Origin, ...]]] = []
@@ -212,23 +239,32 @@ class Daemon:
         holding = self.holdings[partition]
         for index, message in enumerate(record.messages):
             origin = Origin("in", partition, record.offset, index)
-            added = (
-                self.assembler.add(message, origin, time, self.world.now)
-                if isinstance(message, Field)
-                else message
-            )
-            match added:
-                case Kept():
-                    holding.ledger.retain(origin.offset)
-                case Completed(step=step, rejected=rejected):
-                    holding.ledger.retain(origin.offset)
-                    self.engine.append((step, rejected))
-                case Rejected(reason=reason):
-                    letter = LetterWritten(origin, reason)
-                    holding.ledger.add_dead_letter(origin.offset, letter, index)
-                case DuplicateField() | Unwanted():
-                    pass
+            if not isinstance(message, Field):
+                self._settle(holding, origin, message)
+                continue
+            now = self.world.now
+            self._settle(holding, origin, self.assembler.add(message, origin, time, now))
+            lent = self.assembler.lend(message, origin, time, now)
+            if lent is not None:
+                self._settle(holding, origin, lent)
         holding.ledger.release(record.offset)
+
+    def _settle(self, holding: Holding, origin: Origin, added: Added) -> None:
+        """Hold an offset for each step that keeps a message."""
+        match added:
+            case Kept(let_go=let_go):
+                holding.ledger.retain(origin.offset)
+            case Completed(step=step, rejected=rejected, let_go=let_go):
+                holding.ledger.retain(origin.offset)
+                self.engine.append((step, rejected))
+            case Rejected(reason=reason):
+                letter = LetterWritten(origin, reason)
+                holding.ledger.add_dead_letter(origin.offset, letter, origin.message)
+                return
+            case DuplicateField() | Unwanted():
+                return
+        for needless in let_go:
+            self.holdings[needless.partition].ledger.release(needless.offset)
 
     def _make_room(self, partition: int) -> None:
         """Expire the oldest step while the closed set would not fit; wait for those in flight."""
@@ -250,7 +286,7 @@ class Daemon:
         run = self.assembler.end(step.key, Outcome.COMPLETE)
         for origin in step.origins:
             holding.ledger.release(origin.offset)
-        digests = tuple((field.parameter, field.digest) for field in step.fields)
+        digests = tuple((f.parameter, f.digest) for f in (*step.fields, *step.before))
         holding.due.append(
             StepWritten(
                 step.key,
