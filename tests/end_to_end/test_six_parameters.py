@@ -1,0 +1,118 @@
+"""A model of IPSL-AID at work: from its checkpoint and a forecast of GRIB to fine GRIB 2."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines.bundle import open_manifest
+from streamer.downscale.tiles import Layout
+from tests.end_to_end import plain_ipsl as plain
+from tests.end_to_end.six import (
+    APART,
+    NAMES,
+    Globe,
+    Imported,
+    Replayed,
+    ecmwf,
+    gfs,
+    import_bundle,
+    keys_of,
+    replay,
+)
+
+SMALL = Globe((37, 72), coarse=(12, 16), tile=(16, 24), width=16, levels=4, draws=2)
+#: IPSL-AID's own, but for the width: one call a tile, since it is the size that is tested.
+WHOLE = Globe((721, 1440), coarse=(80, 128), tile=(144, 360), width=8, levels=1, draws=1)
+#: ECMWF on the network's own grid; GFS on one twice as fine, which MIR must bring to it.
+SENDERS = [ecmwf(SMALL.shape), gfs((73, 144))]
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Imported]:
+    """A bundle imported from a narrow network for a small globe."""
+    folder = tmp_path_factory.mktemp("six")
+    (folder / "mir").mkdir(mode=0o700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MIR_CACHE_PATH", str(folder / "mir"))
+        yield import_bundle(folder, SMALL)
+
+
+@pytest.fixture(scope="module", params=SENDERS, ids=["ecmwf", "gfs"])
+def forecast(
+    request: pytest.FixtureRequest, imported: Imported, tmp_path_factory: pytest.TempPathFactory
+) -> Replayed:
+    """Two steps of six parameters, and what became of them."""
+    return replay(tmp_path_factory.mktemp("forecast"), imported, request.param, (3, 6))
+
+
+def test_each_step_leaves_with_every_draw_of_every_parameter(forecast: Replayed) -> None:
+    names = forecast.sender.names.values()
+    wanted = [(name, number) for name in names for number in range(SMALL.draws)]
+    for step in forecast.steps:
+        found = [keys_of(m, "shortName", "perturbationNumber") for m in forecast.fine(step)]
+
+        assert sorted(found) == sorted(wanted)
+
+
+def test_fine_fields_say_what_they_are(forecast: Replayed) -> None:
+    keys = ("centre", "dataDate", "dataTime", "endStep", "Nj", "Ni", "edition")
+    for step in forecast.steps:
+        for message in forecast.fine(step):
+            name, step_range = keys_of(message, "shortName", "stepRange")
+
+            wanted = (forecast.sender.centre, 20240702, 1200, step, *SMALL.shape, 2)
+            assert keys_of(message, *keys) == wanted
+            since = f"{step - APART}-{step}" if name == "tp" else str(step)
+            assert str(step_range) == since
+
+
+def test_the_records_call_every_step_complete(forecast: Replayed) -> None:
+    steps = [record for record in forecast.records() if "step" in record]
+
+    assert [record["outcome"] for record in steps] == ["complete", "complete"]
+    assert not (forecast.output / "dead_letters.jsonl").read_text()
+
+
+@pytest.mark.parametrize("step", [3, 6])
+def test_a_tile_is_what_the_plainest_loop_over_the_network_makes(
+    forecast: Replayed, step: int
+) -> None:
+    expect_a_tile_of_the_plain_loop(forecast, step)
+
+
+@pytest.mark.slow
+def test_the_whole_globe_of_a_quarter_degree_goes_the_same_way(tmp_path: Path) -> None:
+    imported = import_bundle(tmp_path, WHOLE)
+
+    found = replay(tmp_path, imported, ecmwf(WHOLE.shape), (3,))
+
+    names = [keys_of(m, "shortName", "Nj", "Ni") for m in found.fine(3)]
+    assert sorted(names) == sorted((name, *WHOLE.shape) for name in NAMES)
+    expect_a_tile_of_the_plain_loop(found, 3)
+
+
+def expect_a_tile_of_the_plain_loop(forecast: Replayed, step: int) -> None:
+    """Compare every draw of one tile with the plain loop's where no other tile reaches."""
+    bundle = open_manifest(forecast.imported.bundle)
+    layout = Layout.cover(bundle.shape, bundle.tile, bundle.overlap, periodic=True)
+    tile = next(t for t in layout.tiles if t.row == 0 and t.column > 0)
+    (_, below, *_), (left, right) = layout.rows.starts, neighbours(layout, tile.column)
+    condition = plain.told(forecast, step)
+    for number in range(forecast.imported.globe.draws):
+        wanted = plain.sampled(forecast, condition, tile, step, number)
+
+        for i, (name, spread) in enumerate(zip(NAMES, plain.spreads(), strict=True)):
+            found = plain.published(forecast, step, name, number)
+            difference = np.roll(found, -tile.column, axis=1)[: tile.height, : tile.width]
+            difference = difference - wanted[i]
+            assert np.abs(difference[:below, left:right]).max() < 3e-4 * spread, name
+
+
+def neighbours(layout: Layout, column: int) -> tuple[int, int]:
+    """Return where in the tile at `column` the one before ends and the next begins."""
+    starts, size = layout.columns.starts, layout.columns.size
+    at = starts.index(column)
+    following = starts[at + 1] if at + 1 < len(starts) else layout.columns.length
+    return starts[at - 1] + size - column, following - column
