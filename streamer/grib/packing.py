@@ -20,6 +20,9 @@ MOST_BITS = 24
 SMALLEST_STEP = 2.0**-120
 
 
+_SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
+
+
 @dataclass(frozen=True, slots=True)
 class Packing:
     """The config's `output.packing`.
@@ -59,7 +62,8 @@ def rounding_error(low: float, high: float, bits: int) -> float:
     Half a step, and what float32 rounds: GRIB keeps the reference value in 32 bits, and so do
     the readers that compare.
     """
-    grain = float(np.spacing(np.float32(max(abs(low), abs(high)))))
+    # ecCodes writes a reference value below the smallest normal number as zero.
+    grain = max(float(np.spacing(np.float32(max(abs(low), abs(high))))), _SMALLEST_NORMAL)
     reach = high - low
     if reach == 0:
         return 2 * grain

@@ -24,6 +24,7 @@ PROMISED = {
     "downscaled_frontier_age_seconds": {"partition"},
     "downscaled_lag_records": {"partition"},
     "downscaled_forecast_age_seconds": set(),
+    "downscaled_bundle_changes": {"outcome"},
     "downscaled_engine_info": {"backend"},
     "downscaled_build_info": {"version"},
 }

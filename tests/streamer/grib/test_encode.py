@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -84,6 +84,7 @@ def keys_of(encoded: bytes, *names: str) -> list[str]:
         return [handle.text(name) for name in names]
 
 
+@example(np.full(SMALL.shape, 2.549e-42, dtype=np.float32), Packing(bits=8))
 @given(
     values=arrays.arrays(
         np.float32, SMALL.shape, elements=st.floats(-(2.0**60), 2.0**60, width=32)
