@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from engines.denoiser import Array, EngineSpec, GaussianDenoiser
+from engines.denoiser import Array, Denoiser, EngineSpec, GaussianDenoiser
 from engines.sampler import SamplerSettings, run, solver
 from streamer.downscale.engine_room import EngineRoom, Result
 from streamer.downscale.products import physical
@@ -44,7 +44,7 @@ def drawn(key: str, mark: float = 0.0, draws: int = 2) -> Array:
 class House:
     """An engine room with the bell that its results ring."""
 
-    def __init__(self, *denoisers: "Strict", reproducible: bool = True) -> None:
+    def __init__(self, *denoisers: Denoiser, reproducible: bool = True) -> None:
         self.bell = threading.Semaphore(0)
         self.room = EngineRoom(denoisers, wake=self.bell.release, reproducible=reproducible)
 
