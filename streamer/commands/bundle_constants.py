@@ -46,7 +46,7 @@ def read_constants(path: Path, shape: tuple[int, int], names: Sequence[str]) -> 
     # On the grid of 0.25 degrees the last longitude is 359.75.
     columns = np.broadcast_to(2.0 * longitude / longitude[-1] - 1.0, shape)
     told = [
-        _standardised(field, latitude) if name == "z" else field
+        _standardised(field, latitude, f"{path}: {name}") if name == "z" else field
         for name, field in zip(names, fields, strict=True)
     ]
     return np.stack([rows, columns, *told]).astype(np.float32)
@@ -93,9 +93,11 @@ def _refuse_other_grids(
             )
 
 
-def _standardised(field: Array64, latitude: Array64) -> Array64:
+def _standardised(field: Array64, latitude: Array64, where: str) -> Array64:
     """Return a field less its mean, by its deviation, both weighted by the cosine of latitude."""
     weights = np.broadcast_to(np.cos(np.deg2rad(latitude))[:, None], field.shape)
     mean = np.average(field, weights=weights)
     deviation = np.average((field - mean) ** 2, weights=weights) ** 0.5
+    if deviation == 0.0:
+        raise BundleError(f"{where} is the same everywhere, so it cannot be normalised")
     return np.asarray((field - mean) / deviation)

@@ -42,7 +42,7 @@ GOLDEN_SIGMA = (0.02, 0.1, 0.5, 2.0, 9.0, 80.0)
 #: Float32 engines err by a few 1e-6 of the largest value.
 GOLDEN_BOUND = 2e-5
 #: vp's c_noise reaches 999, and Fourier features multiply it until its last bits count.
-FOURIER_VP_BOUND = 5e-3
+FOURIER_VP_BOUND = 1e-3
 #: Valid times of the golden cases' labels, a season and an hour apart.
 GOLDEN_TIMES = tuple(datetime(2020, 1 + 2 * i, 10, 4 * i, tzinfo=UTC) for i in range(6))
 #: The share of a tile that neighbours have in common at least: 721 rows of 144 need six tiles.
