@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.errors import EngineError
+
 if TYPE_CHECKING:
     from engines.sampler import SamplerSettings
 
@@ -91,6 +93,8 @@ class GaussianDenoiser:
         self, x: Array, sigma: Array, condition: Array, labels: Array | None = None
     ) -> Array:
         """Return the posterior mean given `x`; condition and labels play no part."""
+        if sigma.shape != x.shape[:1] or not np.all(sigma > 0.0):
+            raise EngineError(f"sigma is {sigma}, wanted one above 0 for each of {len(x)} tiles")
         s2 = np.square(sigma, dtype=np.float32).reshape(-1, 1, 1, 1)
         shrunk = np.float32(self._variance) * x + s2 * np.float32(self._mean)
         return np.asarray(shrunk / (np.float32(self._variance) + s2), dtype=np.float32)

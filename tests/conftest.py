@@ -14,6 +14,9 @@ settings.load_profile("house")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+# ONNX Runtime sends events to its maker unless it is told not to before it is imported.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 #: Where more fixtures are: `kafka_broker`, a real Apache Kafka; `wind_bundle`, a global one.
 pytest_plugins = ("tests.kafka_broker", "tests.wind")
 

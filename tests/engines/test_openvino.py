@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.backends.openvino import CpuSettings, OpenVinoDenoiser
+from engines.backends.openvino import OpenVinoDenoiser
 from engines.bundle import open_manifest
+from engines.choice import EngineChoice
 from engines.denoiser import GaussianDenoiser
 from engines.errors import BundleError, EngineError, UsageError
 from engines.golden import check, read_golden, relative_error
@@ -32,29 +33,6 @@ def test_an_opened_bundle_answers_as_the_formulas_say(folder: Path) -> None:
 
         wanted = tiny.answer(x[0], sigma, condition[0])[None]
         assert relative_error(found, wanted) < 2e-6
-
-
-def test_jobs_at_different_levels_share_a_call_and_answer_as_alone(folder: Path) -> None:
-    denoiser = open_bundle(folder, threads=1)
-    cases = tiny.golden()
-
-    together = denoiser.denoise(cases["x"], cases["sigma"], cases["condition"])
-
-    for i in range(3):
-        one = slice(i, i + 1)
-        alone = denoiser.denoise(cases["x"][one], cases["sigma"][one], cases["condition"][one])
-        np.testing.assert_array_equal(alone[0], together[i])
-
-
-def test_an_answer_stays_when_the_next_is_asked_for(folder: Path) -> None:
-    denoiser = open_bundle(folder, threads=1)
-    cases = tiny.golden()
-    first = denoiser.denoise(cases["x"][:1], cases["sigma"][:1], cases["condition"][:1])
-    kept = first.copy()
-
-    denoiser.denoise(cases["x"][1:2], cases["sigma"][1:2], cases["condition"][1:2])
-
-    np.testing.assert_array_equal(first, kept)
 
 
 def test_two_engines_of_as_many_threads_give_the_same_bytes(folder: Path) -> None:
@@ -95,7 +73,7 @@ def test_a_denoiser_that_is_not_the_network_fails_the_golden_check(folder: Path)
 def test_the_golden_check_tells_how_close_it_was(folder: Path) -> None:
     bundle = open_manifest(folder)
 
-    worst = check(OpenVinoDenoiser(bundle, CpuSettings(threads=1)), read_golden(bundle), "here")
+    worst = check(OpenVinoDenoiser(bundle, EngineChoice(threads=1)), read_golden(bundle), "here")
 
     assert 0.0 <= worst < 2e-6
 
@@ -119,23 +97,6 @@ def test_a_network_with_another_number_of_channels_is_refused(tmp_path: Path) ->
         OpenVinoDenoiser(open_manifest(folder))
 
 
-def test_tiles_of_another_size_are_refused(folder: Path) -> None:
-    denoiser = open_bundle(folder, threads=1)
-    cases = tiny.golden()
-
-    with pytest.raises(EngineError, match=r"wanted \(2, 8, 12\)"):
-        denoiser.denoise(cases["x"][:1, ..., 1:], cases["sigma"][:1], cases["condition"][:1])
-
-
-def test_level_zero_is_refused(folder: Path) -> None:
-    cases = tiny.golden()
-
-    with pytest.raises(EngineError, match=r"sigma is 0.0, wanted above 0"):
-        open_bundle(folder, threads=1).denoise(
-            cases["x"][:1], np.zeros(1, np.float32), cases["condition"][:1]
-        )
-
-
 def test_a_cache_of_compiled_networks_is_private(folder: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
 
@@ -154,14 +115,9 @@ def test_a_cache_that_others_may_write_to_is_refused(folder: Path, tmp_path: Pat
         open_bundle(folder, cache=cache)
 
 
-def test_a_precision_that_was_never_proven_is_refused(folder: Path) -> None:
-    with pytest.raises(UsageError, match="precision 'bf16' is not known"):
-        open_bundle(folder, precision="bf16")
-
-
-def test_an_unknown_backend_is_refused(folder: Path) -> None:
-    with pytest.raises(UsageError, match="wanted auto, openvino or gaussian"):
-        open_bundle(folder, backend="magic")  # type: ignore[arg-type]
+def test_a_precision_that_openvino_has_not_is_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match="precision 'fp16' is not known to the openvino backend"):
+        OpenVinoDenoiser(open_manifest(folder), EngineChoice(precision="fp16"))
 
 
 def test_the_gaussian_backend_needs_no_network(folder: Path) -> None:

@@ -1,0 +1,24 @@
+"""PyTorch on a GPU, with its recorded graphs, keeps the contracts of a denoiser and whole runs."""
+
+import pytest
+
+from engines.backends.torch import open_denoiser
+from engines.bundle import Bundle
+from engines.choice import EngineChoice
+from engines.devices import gpus
+from tests.contracts.denoiser_contract import *  # noqa: F403 - the contract's tests run here
+from tests.contracts.network_contract import *  # noqa: F403
+from tests.contracts.network_contract import Opened
+from tests.contracts.sampling_contract import *  # noqa: F403
+
+if not gpus():
+    pytest.skip("this machine has no NVIDIA GPU", allow_module_level=True)
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(scope="module", params=[("f32", 1), ("f32", 4), ("fp16", 4), ("bf16", 4)])
+def opened(small: Bundle, request: pytest.FixtureRequest) -> Opened:
+    precision, batch = request.param
+    choice = EngineChoice("torch", precision, device="cuda", batch=batch)
+    return Opened(small, open_denoiser(small, choice))
