@@ -13,6 +13,8 @@ from streamer import training_set
 from streamer.archive import Archive, Split, split_by_day
 from streamer.domain import Array, Grid
 from streamer.grib.manifest import Coarse, lattice
+from streamer.skill import Trial
+from streamer.verify.ridge import Ridge, fit_ridge
 
 COARSE_OPERATOR = "grid-box-average"
 INTERPOLATION = "structured-bicubic"
@@ -42,6 +44,26 @@ class Material:
         """Return what a network may see."""
         learn, held_back = self._pairs(self.split.learn), self._pairs(self.split.held_back)
         return Lesson(learn, held_back, material_of(learn, held_back))
+
+    def trial(self, states: Sequence[int]) -> Trial:
+        """Return some states as they are scored."""
+        chosen = list(states)
+        return Trial(
+            keys=tuple(self.archive.keys[i] for i in chosen),
+            truth=self.archive.fine[chosen],
+            twin=self.twin[chosen],
+            condition=self.condition[chosen],
+            grid=self.archive.grid,
+        )
+
+    def ridge(self) -> Ridge:
+        """Return the regression that learnt from the same states."""
+        learn, held_back = (
+            (self.archive.fine[list(part)], self.twin[list(part)])
+            for part in (self.split.learn, self.split.held_back)
+        )
+        spacing = self.coarse.grid.spacing_lon / self.archive.grid.spacing_lon
+        return fit_ridge(learn, held_back, reach=max(1, round(spacing / 2)))
 
     def _pairs(self, states: Sequence[int]) -> Pairs:
         grid = self.archive.grid

@@ -1,21 +1,24 @@
 """Score a bundle on states whose truth is known: the same tiles, sampler and noise as at work."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from engines.bundle import Bundle
 from engines.denoiser import Denoiser
+from engines.errors import UsageError
 from engines.sampler import SamplerSettings
-from streamer.archive import StateKey
-from streamer.domain import Array
+from streamer.archive import Archive, StateKey
+from streamer.domain import Array, Grid
 from streamer.downscale.products import physical
 from streamer.downscale.tiles import Layout
 from streamer.downscale.work import Recipe, Work
 from streamer.downscale.workload import Workload
-from streamer.training_set import Array64
-from streamer.verify.scores import Score, Scorer
+from streamer.grib.manifest import read_manifest
+from streamer.training_set import interpolated_twin, normalise
+from streamer.verify.details import Details, DetailScorer
+from streamer.verify.scores import Score, Scorer, area_weights
 
 #: Told after every state: how many of how many are done.
 Report = Callable[[int, int], None]
@@ -26,14 +29,57 @@ class Trial:
     """States to be scored.
 
     truth, twin: (N, C, H, W) in the parameters' units. condition: (N, C, H, W), normalised.
-    rows: (H,), each row's share of the surface. keys: whose noise each state gets.
+    grid: the fine grid. keys: whose noise each state gets, and which day's it is.
     """
 
     keys: tuple[StateKey, ...]
     truth: Array
     twin: Array
     condition: Array
-    rows: Array64
+    grid: Grid
+
+    def errors(self, guess: Array) -> tuple[float, ...]:
+        """Return the RMSE of one guess a state, (N, C, H, W), over the area, by channel."""
+        rows = area_weights(self.grid.latitudes)
+        missed = (guess.astype(np.float64) - self.truth) ** 2
+        return tuple(float(x) for x in np.sqrt((missed.mean(axis=-1) @ rows).mean(axis=0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """One parameter's skill as a whole, and where and when it holds (None of a single draw)."""
+
+    score: Score
+    details: Details | None
+
+    def plain(self) -> dict[str, object]:
+        """Return what a manifest holds."""
+        details = {} if self.details is None else self.details.plain()
+        return {**self.score.plain(), "gain": self.score.gain, **details}
+
+
+def trial_of(archive: Archive, states: Sequence[int], bundle: Bundle) -> Trial:
+    """Return states of an archive as a bundle would meet their coarse twins.
+
+    Raises UsageError if the archive has another grid or lacks a parameter.
+    """
+    manifest = read_manifest(bundle.grib)
+    if archive.grid != manifest.grid:
+        raise UsageError(f"the archive is on {archive.grid}, {bundle.name} is for {manifest.grid}")
+    names = [found.name for found in archive.parameters]
+    lacking = [name for name in bundle.channels if name not in names]
+    if lacking:
+        raise UsageError(f"the archive lacks {', '.join(lacking)}, which {bundle.name} downscales")
+    chosen = np.ix_(states, [names.index(name) for name in bundle.channels])
+    truth = archive.fine[chosen]
+    twin = interpolated_twin(truth, archive.grid, manifest.coarse, manifest.interpolation)
+    return Trial(
+        keys=tuple(archive.keys[i] for i in states),
+        truth=truth,
+        twin=twin,
+        condition=normalise(truth, twin, bundle.normalisation)[1],
+        grid=archive.grid,
+    )
 
 
 def score(
@@ -43,17 +89,26 @@ def score(
     trial: Trial,
     draws: int,
     report: Report | None = None,
-) -> dict[str, Score]:
+) -> dict[str, Skill]:
     """Return the skill of `draws` draws a state, by parameter."""
     layout = Layout.cover(bundle.shape, bundle.tile, bundle.overlap, periodic=bundle.periodic)
     recipe = Recipe(bundle, layout, settings)
-    scorers = {name: Scorer(trial.rows, draws) for name in bundle.channels}
+    rows = area_weights(trial.grid.latitudes)
+    scorers = {name: Scorer(rows, draws) for name in bundle.channels}
+    details = {name: DetailScorer(trial.grid) for name in bundle.channels}
     for state, drawn in enumerate(_draw_all(recipe, denoiser, trial, draws)):
-        for channel, scorer in enumerate(scorers.values()):
-            scorer.add(drawn[:, channel], trial.truth[state, channel], trial.twin[state, channel])
+        day = trial.keys[state].valid_time.date()
+        for channel, name in enumerate(bundle.channels):
+            truth, twin = trial.truth[state, channel], trial.twin[state, channel]
+            scorers[name].add(drawn[:, channel], truth, twin)
+            if draws > 1:
+                details[name].add(day, drawn[:, channel], truth, twin)
         if report is not None:
             report(state + 1, len(trial.keys))
-    return {name: scorer.score() for name, scorer in scorers.items()}
+    return {
+        name: Skill(scorers[name].score(), details[name].details() if draws > 1 else None)
+        for name in bundle.channels
+    }
 
 
 def _draw_all(recipe: Recipe, denoiser: Denoiser, trial: Trial, draws: int) -> Iterator[Array]:

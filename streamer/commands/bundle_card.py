@@ -1,9 +1,13 @@
 """The page that a bundle says of itself to a person: written into it, shown by `bundle info`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Model = Mapping[str, Any]
+COLUMNS = (
+    "", "draws", "CRPS", "CRPS / baseline MAE", "MAE", "RMSE", "spread/skill",
+    "baseline MAE, RMSE", "ridge RMSE",
+)  # fmt: skip
 
 
 def card(model: Model) -> str:
@@ -58,16 +62,38 @@ def _scores(model: Model) -> str:
         "The baseline is the interpolated coarse field; CRPS is fair; MAE and RMSE are those of",
         "the ensemble mean; spread/skill carries the factor (D + 1) / D and is 1 at its best.",
         "",
-        "| | draws | CRPS | CRPS / baseline MAE | MAE | RMSE | spread/skill | baseline MAE, RMSE |",
-        "|---|---|---|---|---|---|---|---|",
+        "The ridge regression is one for each point, learnt from the same states, its penalty",
+        "chosen on the days held back. So was the step.",
+        "",
+        f"| {' | '.join(COLUMNS)} |",
+        "|---" * len(COLUMNS) + "|",
     ]
     lines += [
         f"| {name} | {s['draws']} | {s['crps']:.4f} | **{s['gain']:.3f}** | {s['mae']:.4f} "
         f"| {s['rmse']:.4f} | {s['spread_skill']:.3f} | {s['baseline_mae']:.4f}, "
-        f"{s['baseline_rmse']:.4f} |"
+        f"{s['baseline_rmse']:.4f} | {s['ridge_rmse']:.4f} |"
         for name, s in training["scores"].items()
     ]
+    lines += [line for name, s in training["scores"].items() for line in _details(name, s)]
     return "\n".join(lines) + "\n"
+
+
+def _details(name: str, found: Model) -> list[str]:
+    """Return where and when the scores hold, a line each."""
+    if "days" not in found:
+        return []
+    days = ", ".join(f"{day} {gain:.3f}" for day, gain in found["days"].items())
+    spread = found["interval"]
+    within = f" (mean {spread[0]:.3f} to {spread[1]:.3f}, 95 %)" if spread else ""
+    places = (("polar", "poleward of 75 degrees"), ("date_line", "8 columns about the date line"),
+              ("first_column", "8 columns about the first one"))  # fmt: skip
+    there = [f"{words} x{found[key]:.3f}" for key, words in places if found[key] is not None]
+    bands = ", ".join(f"{low}-{high} {ratio:.2f}" for low, high, ratio in found["bands"])
+    lines = ["", f"{name}: CRPS / baseline MAE by day: {days}{within}."]
+    lines += [f"{name}: against everywhere: {', '.join(there)}."] if there else []
+    power = "power of single draws over the truth's by zonal wavenumber, 60 S to 60 N"
+    lines += [f"{name}: {power}: {bands}."] if bands else []
+    return lines
 
 
 def _sampler(model: Model) -> str:
@@ -89,12 +115,37 @@ def _training(model: Model) -> str:
         f"- {training['states']['learnt']} states, {days[0]} to {days[-1]}, chosen by calendar day "
         "of their valid time.\n"
         f"- EDM loss, ln sigma ~ N({fit['noise'][0]:g}, {fit['noise'][1]:g}^2), "
-        f"{fit['steps']} steps of {fit['batch']} random tiles of {fit['tile'][0]}x{fit['tile'][1]} "
-        f"points, Adam, averaged weights, seed {fit['seed']}, inner arithmetic {fit['precision']}; "
+        f"{training['steps']} steps of {fit['batch']} random tiles of "
+        f"{fit['tile'][0]}x{fit['tile'][1]} points, AdamW (rate {fit['learning_rate']:g}, decay "
+        f"{fit['weight_decay']:g}), dropout {model['network']['dropout']:g}, averaged weights, "
+        f"seed {fit['seed']}, inner arithmetic {fit['precision']} on {fit['device']}; "
         f"{training['minutes']:g} minutes.\n"
-        f"- Loss at the end {training['loss']:.4f}, on the days held back "
-        f"{training['held_back_loss']:.4f} (1 for a network that knows nothing).\n"
+        f"{_fitted_by(training)}"
+        "- Tiles roll freely in longitude, which the network is not told"
+        f"{', and half of them are seen from the other pole' if fit['mirror'] else ''}.\n"
+        f"- The weights are those of step {training['best_step']}, which did best on the days held "
+        f"back: loss {training['held_back_loss']:.4f} (1 for a network that knows nothing), "
+        f"{training['loss']:.4f} at the end on what it learnt from, with dropout.\n"
+        f"{_levels(training['levels'])}"
     )
+
+
+def _fitted_by(training: Model) -> str:
+    command = training["fitted_by"]
+    return f"- The weights were fitted elsewhere: `{command}`\n" if command else ""
+
+
+def _levels(levels: Sequence[Model]) -> str:
+    """Return the losses level by level: apart means learnt by heart."""
+    if not levels:
+        return ""
+    rows = (
+        ("sigma", [f"{one['sigma']:g}" for one in levels]),
+        ("learnt", [f"{one['learnt']:.3f}" for one in levels]),
+        ("held back", [f"{one['held_back']:.3f}" for one in levels]),
+    )
+    head, *rest = (f"| {name} | {' | '.join(cells)} |" for name, cells in rows)
+    return "\n".join(["", head, "|---" * (len(levels) + 1) + "|", *rest]) + "\n"
 
 
 def _limits(model: Model) -> str:

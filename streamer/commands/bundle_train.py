@@ -28,8 +28,7 @@ from streamer.commands.bundle_card import card
 from streamer.commands.console import is_terminal, result, say
 from streamer.domain import Array
 from streamer.material import COARSE_OPERATOR, INTERPOLATION, Material, gather
-from streamer.skill import Trial, score
-from streamer.verify.scores import area_weights
+from streamer.skill import score
 
 #: Levels of the golden cases, from nearly clean to nearly pure noise.
 GOLDEN_SIGMA = (0.05, 0.6, 6.0)
@@ -218,20 +217,18 @@ def _golden(
 
 
 def _scores(arguments: argparse.Namespace, material: Material, *, shows: bool) -> dict[str, Any]:
-    """Score the bundle as it lies on disk, on the states held back."""
+    """Score the bundle as it lies on disk, on the states held back, and the regression beside."""
     bundle: Bundle = open_manifest(arguments.output)
-    held = list(material.split.held_back)
-    trial = Trial(
-        keys=tuple(material.archive.keys[i] for i in held),
-        truth=material.archive.fine[held],
-        twin=material.twin[held],
-        condition=material.condition[held],
-        rows=area_weights(material.archive.grid.latitudes),
-    )
+    trial = material.trial(material.split.held_back)
     denoiser = open_bundle(bundle, threads=arguments.workers or 2)
     draws = arguments.draws
     found = score(bundle, denoiser, bundle.sampler, trial, draws, _tell_scored if shows else None)
-    return {name: one.plain() | {"gain": one.gain} for name, one in found.items()}
+    ridge = material.ridge()
+    missed = trial.errors(ridge.predict(trial.twin))
+    return {
+        name: one.plain() | {"ridge_rmse": missed[channel], "ridge_penalty": ridge.penalty}
+        for channel, (name, one) in enumerate(found.items())
+    }
 
 
 def _count(network: nn.Module) -> int:

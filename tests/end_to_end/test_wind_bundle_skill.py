@@ -2,16 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from engines.bundle import open_manifest
 from engines.open import open_bundle
 from streamer.archive import read_archive, split_by_day
-from streamer.grib.manifest import read_manifest
-from streamer.skill import Trial, score
-from streamer.training_set import interpolated_twin
-from streamer.verify.scores import Score, area_weights
+from streamer.skill import score, trial_of
+from streamer.verify.scores import Score
 
 DRAWS = 2
 #: One state of 16 states whose gains are told in the model card; single states differ by 0.02.
@@ -21,28 +18,12 @@ BOUND = 0.70
 @pytest.fixture(scope="module")
 def scores(shared_data: Path) -> dict[str, Score]:
     bundle = open_manifest("gfs-wind-4to1")
-    manifest = read_manifest(bundle.grib)
     archive = read_archive(shared_data / "gfs-wind-1deg" / "train")
     state = [split_by_day(archive, 2).held_back[8]]
-    twin = interpolated_twin(
-        archive.fine[state], archive.grid, manifest.coarse, manifest.interpolation
-    )
-    condition = np.stack(
-        [
-            (twin[:, channel] - one.coarse_mean) / one.coarse_std
-            for channel, one in enumerate(bundle.normalisation)
-        ],
-        axis=1,
-    ).astype(np.float32)
-    trial = Trial(
-        keys=tuple(archive.keys[i] for i in state),
-        truth=archive.fine[state],
-        twin=twin,
-        condition=condition,
-        rows=area_weights(archive.grid.latitudes),
-    )
+    trial = trial_of(archive, state, bundle)
     assert str(trial.keys[0].valid_time.date()) in bundle.training["held_back_days"]
-    return score(bundle, open_bundle(bundle), bundle.sampler, trial, DRAWS)
+    found = score(bundle, open_bundle(bundle), bundle.sampler, trial, DRAWS)
+    return {name: one.score for name, one in found.items()}
 
 
 @pytest.mark.parametrize("parameter", ["10u", "10v"])

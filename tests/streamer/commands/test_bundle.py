@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from engines.bundle import open_manifest
+from engines.training.__main__ import main as fit_elsewhere
+from engines.training.fit import Until, fit
+from engines.training.fitted import write_fitted
 from streamer.commands.main import main
+from tests.engines.training.known import TASK, known_lesson
 
 #: Three days, one state each, from the real archive.
 STATES = ("2018100712", "2018100812", "2018100912")
@@ -26,7 +30,7 @@ def train(archive: Path, shared_data: Path, output: Path, *more: str) -> int:
     constants = shared_data / "constants" / "era5-z-lsm-0p25.nc"
     paths = f"--constants {constants} --output {output}"
     small = "--hold-back-days 1 --steps 2 --width 16 --multipliers 1 2 --blocks 1 --draws 2"
-    tiles = "--tile 64 120 --overlap 4 4 --sampler-steps 2"
+    tiles = "--tile 64 120 --held-back-tiles 4 --overlap 4 4 --sampler-steps 2"
     return main(["bundle", "train", str(archive), *f"{paths} {small} {tiles}".split(), *more])
 
 
@@ -48,6 +52,54 @@ def test_two_steps_of_training_give_a_whole_bundle(trained: Path) -> None:
     assert bundle.attribution == "NOAA and Copernicus"
     # Two steps teach nothing, but the baseline is what it is.
     assert 0.5 < bundle.training["scores"]["10u"]["baseline_mae"] < 1.5
+
+
+def test_the_scores_are_taken_apart_and_a_regression_stands_beside_them(trained: Path) -> None:
+    found = open_manifest(trained).training["scores"]["10v"]
+
+    assert list(found["days"]) == ["2018-10-09"]
+    assert found["interval"] is None
+    assert [low for low, _, _ in found["bands"]][:4] == [1, 2, 3, 4]
+    # Two days teach a regression little; it is at least no worse than a multiple of the baseline.
+    assert 0.5 < found["ridge_rmse"] / found["baseline_rmse"] < 1.5
+    card = (trained / "README.md").read_text()
+    assert "power of single draws" in card
+    assert "poleward of 75 degrees" in card
+
+
+def test_weights_that_were_fitted_elsewhere_become_the_same_bundle(
+    archive: Path, shared_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pairs, weights = tmp_path / "pairs", tmp_path / "weights"
+    assert train(archive, shared_data, tmp_path / "none", "--pairs-to", str(pairs)) == 0
+    assert json.loads(capfd.readouterr().out)["bytes"] == pairs.stat().st_size
+    assert not (tmp_path / "none").exists()
+    fit = "--steps 3 --width 16 --multipliers 1 2 --blocks 1 --tile 64 120 --held-back-tiles 4"
+    files = f"{pairs} --output {weights} --checkpoint {tmp_path}/checkpoint"
+    assert fit_elsewhere(f"{files} {fit}".split()) == 0
+
+    assert train(archive, shared_data, tmp_path / "bundle", "--weights", str(weights)) == 0
+
+    bundle = open_manifest(tmp_path / "bundle")
+    assert (bundle.training["steps"], bundle.training["fit"]["steps"]) == (3, 3)
+    assert bundle.training["fitted_by"].startswith("python -m engines.training")
+    assert bundle.training["levels"][0]["sigma"] == 0.05
+    assert main(["bundle", "verify", str(bundle.path)]) == 0
+
+
+def test_weights_that_learnt_from_something_else_are_refused(
+    archive: Path, shared_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lesson = known_lesson()
+    fitted = fit(lesson, TASK, tmp_path / "checkpoint", Until())
+    write_fitted(tmp_path / "weights", fitted)
+
+    status = train(
+        archive, shared_data, tmp_path / "bundle", "--weights", str(tmp_path / "weights")
+    )
+
+    assert status == 2
+    assert f"learnt from material {lesson.material[:12]}" in capfd.readouterr().err
 
 
 def test_a_trained_bundle_verifies(trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
