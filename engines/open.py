@@ -55,6 +55,8 @@ def open_bundle(  # noqa: PLR0913 - what an operator may choose, one word each
     opened = bundle if isinstance(bundle, Bundle) else open_manifest(bundle)
     named = None if precision == FASTEST else precision
     choice = EngineChoice(backend, named, threads, device, batch)
+    if choice.backend == "openvino" and choice.device not in (None, "cpu"):
+        raise UsageError(f"engine.device is {choice.device!r}, the openvino backend knows cpu")
     if choice.backend == "gaussian":
         # The residual is in units of its own deviation, and so is the closed form.
         return GaussianDenoiser(deviation=opened.preconditioning.sigma_data)
@@ -92,7 +94,7 @@ def _automatic(choice: EngineChoice) -> list[tuple[EngineChoice, str]]:
 
 def _has_tensorrt(device: str) -> bool:
     """Tell whether a TensorRT is installed that is made for this GPU."""
-    if not is_installed("tensorrt"):
+    if not gpus() or not is_installed("tensorrt"):
         return False
     if importlib.util.find_spec("tensorrt") is not None:
         return True
