@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 from streamer.domain import Origin, Rejected, RunKey, StepKey, step_text
@@ -230,7 +230,7 @@ def _parse_offsets(text: str) -> frozenset[tuple[int, int]]:
 
 
 def _valid_time(key: StepKey) -> str:
-    return time_text(key.run.reference_time + timedelta(minutes=key.minutes))
+    return time_text(key.valid_time)
 
 
 def _headers(told: Mapping[str, str | None], sender: Sender) -> Headers:

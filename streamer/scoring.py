@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from engines.bundle import Bundle
@@ -42,10 +42,11 @@ def score_results(
     """Return the scores by parameter, over all steps whose truth is known.
 
     The baseline is the input interpolated as the bundle does it. known: the truth, matched by
-    parameter and valid time. Raises UsageError for truth on another grid, and where no step has
-    a truth.
+    parameter and valid time. Accumulations get no score: their valid time does not say since
+    when they gather. Raises UsageError for truth on another grid, and where no step has a truth.
     """
-    choices = choices_of(wants.manifest)
+    gathered = {one.name for one in wants.manifest.parameters if one.accumulated}
+    choices = tuple(c for c in choices_of(wants.manifest) if c.parameter not in gathered)
     scorers: dict[str, Scorer] = {}
     unknown = []
     for step in complete_steps(results.inputs, wants):
@@ -55,7 +56,7 @@ def score_results(
         if not _add_step(path, step, bundle, wants.manifest.grid, (known, choices), scorers):
             unknown.append(step.key)
     if not scorers:
-        times = sorted(valid_time(key) for key in unknown)
+        times = sorted(key.valid_time for key in unknown)
         found = f", valid {times[0]:%Y-%m-%d %H:%M} to {times[-1]:%Y-%m-%d %H:%M}" if times else ""
         raise UsageError(
             f"{results.fine}: none of its {len(unknown)} steps{found}, has a truth; "
@@ -103,11 +104,6 @@ def choices_of(manifest: GribManifest) -> tuple[Choice, ...]:
     )  # fmt: skip
 
 
-def valid_time(key: StepKey) -> datetime:
-    """Return when a step is valid."""
-    return key.run.reference_time + timedelta(minutes=key.minutes)
-
-
 def _add_step(
     path: Path,
     step: Step,
@@ -121,7 +117,7 @@ def _add_step(
     baseline: Array = interpolated(step, bundle)
     is_known = False
     for result in find(path, choices):
-        truth = known.at(result.parameter, valid_time(step.key))
+        truth = known.at(result.parameter, step.key.valid_time)
         if truth is None:
             continue
         draws, (true,) = result.values(grid), truth.values(grid)

@@ -17,7 +17,7 @@ from streamer.grib.wants import Wants
 from streamer.headers import STEP_TYPE
 from streamer.model import Model
 from streamer.rehearsal import Rehearsed
-from streamer.scoring import Results, complete_steps, read_draws, valid_time
+from streamer.scoring import Results, complete_steps, read_draws
 from streamer.verify.pictures import StepPicture, save_step
 from streamer.verify.scores import Score
 from streamer.verify.truth import Truth
@@ -117,7 +117,7 @@ def save_pictures(
         draws = read_draws(path, model.manifest)
         true = {}
         for name in model.bundle.channels:
-            found = known.at(name, valid_time(step.key)) if known else None
+            found = known.at(name, step.key.valid_time) if known else None
             if found is not None:
                 true[name] = found.values(model.manifest.grid)
         target = folder / f"{'' if known else 'synthetic_'}{path.stem}.png"
@@ -134,7 +134,7 @@ def _picture(
     is_synthetic: bool,
 ) -> StepPicture:
     names = model.bundle.channels
-    time = valid_time(step.key)
+    time = step.key.valid_time
     quantity, units = _quantity(model)
     what = "Synthetic " + quantity if is_synthetic else quantity[0].upper() + quantity[1:]
     lead = f"+{step.key.hours:g} h" if step.key.minutes else "analysis time"

@@ -100,6 +100,11 @@ class Replayed:
         """The forecast's steps, in hours."""
         return sorted({step for _, step in self.given})
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Where the coarse messages lie."""
+        return tuple(sorted((self.output.parent / "input").iterdir()))
+
     def fine(self, step: int) -> list[bytes]:
         """Return the fine messages of a step."""
         (path,) = (self.output / "fine").glob(f"*_{step}.grib2")

@@ -8,6 +8,9 @@ import pytest
 
 from engines.bundle import open_manifest
 from streamer.downscale.tiles import Layout
+from streamer.grib.manifest import read_manifest
+from streamer.grib.wants import Wants
+from streamer.scoring import Results, read_known, score_results
 from tests.end_to_end import plain_ipsl as plain
 from tests.end_to_end.six import (
     APART,
@@ -15,6 +18,7 @@ from tests.end_to_end.six import (
     Globe,
     Imported,
     Replayed,
+    coarse_message,
     ecmwf,
     gfs,
     import_bundle,
@@ -80,6 +84,26 @@ def test_a_tile_is_what_the_plainest_loop_over_the_network_makes(
     forecast: Replayed, step: int
 ) -> None:
     expect_a_tile_of_the_plain_loop(forecast, step)
+
+
+def test_scores_leave_out_what_gathers(forecast: Replayed, tmp_path: Path) -> None:
+    """The same valid time may end two intervals, so precipitation would be held against another."""
+    analyses = forecast_on_its_own_grid(forecast, tmp_path)
+    bundle = open_manifest(forecast.imported.bundle)
+    manifest = read_manifest(bundle.grib)
+    results = Results(forecast.output / "fine", forecast.files)
+
+    scores = score_results(results, read_known(analyses, manifest), bundle, Wants(manifest))
+
+    assert set(scores) == {name for name in NAMES if name != "tp"}
+
+
+def forecast_on_its_own_grid(forecast: Replayed, folder: Path) -> list[Path]:
+    """Write what ECMWF would say of the same steps, on the network's grid, as the truth."""
+    sender = ecmwf(SMALL.shape)
+    for name, step in forecast.given:
+        (folder / f"{name}-{step}").write_bytes(coarse_message(name, step, sender))
+    return sorted(folder.iterdir())
 
 
 @pytest.mark.slow
