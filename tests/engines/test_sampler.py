@@ -49,6 +49,55 @@ def test_one_level_is_the_highest() -> None:
     assert levels(SamplerSettings(steps=1, sigma_max=3.0)).tolist() == [3.0, 0.0]
 
 
+def test_a_range_bounds_the_ends_before_the_levels_between_are_chosen() -> None:
+    settings = SamplerSettings(steps=9, sigma_min=0.002, sigma_max=200.0)
+
+    found = levels(settings, within=(0.02, 100.0))
+
+    narrower = SamplerSettings(steps=9, sigma_min=0.02, sigma_max=100.0)
+    assert found.tolist() == levels(narrower).tolist()
+    # Clamping each level would have left most of them where they were.
+    assert found[4] != levels(settings)[4]
+
+
+def test_a_range_leaves_levels_inside_it_as_they_are() -> None:
+    settings = SamplerSettings(steps=9, sigma_min=0.1, sigma_max=50.0)
+
+    assert levels(settings, within=(0.02, 100.0)).tolist() == levels(settings).tolist()
+
+
+@pytest.mark.parametrize(("kind", "first"), [("edm", 500.0), ("ve", 100.0), ("vp", 152.167)])
+def test_a_solver_starts_inside_what_its_kind_knows(kind: str, first: float) -> None:
+    settings = SamplerSettings(steps=3, sigma_max=500.0)
+
+    x, sigma = next(solver(settings, lambda _: np.ones(SHAPE, dtype=np.float32), kind))
+
+    assert sigma == pytest.approx(first)
+    assert x == pytest.approx(np.full(SHAPE, first))
+
+
+def test_a_direct_network_is_asked_once_and_its_answer_is_the_residual() -> None:
+    settings = SamplerSettings(steps=18, s_churn=40.0)
+    answer = np.random.default_rng(4).standard_normal(SHAPE).astype(np.float32)
+    asked = []
+
+    def noise(level: int) -> Array:
+        asked.append(level)
+        return np.zeros(SHAPE, dtype=np.float32)
+
+    def denoise(x: Array, sigma: float) -> Array:
+        asked.append(-1)
+        assert (x.shape, sigma > 0.0) == (SHAPE, True)
+        return answer
+
+    found = run(solver(settings, noise, "direct"), denoise)
+
+    assert asked == [0, -1]
+    assert calls(settings, "direct") == 1
+    np.testing.assert_array_equal(found, answer)
+    assert not np.shares_memory(found, answer)
+
+
 def test_the_derivative_is_the_noise_in_units_of_its_deviation() -> None:
     noise = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
     clean = np.full(SHAPE, 2.0, dtype=np.float32)
