@@ -1,9 +1,12 @@
 """Makes what a user of IPSL-AID has: a checkpoint, its statistics and its constants' file.
 
 The weights are random, so that no output is zero, and the network narrow.
+`python -m tests.ipsl FOLDER` writes one to try things with.
 """
 
 import json
+import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,3 +203,15 @@ def _entry(mean: float, deviation: float) -> dict[str, float]:
         "iqr": float(2 * quarter),
         "median": float(mean),
     }
+
+
+def main(folder: Path) -> None:
+    """Write the three files and print the command that imports them."""
+    files = write(folder, "adm")
+    print(shlex.join(["downscaled", *files.command(folder / "bundle")]))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m tests.ipsl FOLDER")
+    main(Path(sys.argv[1]))

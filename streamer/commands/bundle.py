@@ -138,8 +138,8 @@ def _configure_import(parser: argparse.ArgumentParser) -> None:
         help="of the fine grid, which spans the globe from 90 N, 0 E (default: 721 1440)",
     )  # fmt: skip
     add(
-        "--coarse", type=int, nargs=2, default=[80, 128], metavar=("ROWS", "COLUMNS"),
-        help="to which the coarse fields were resized in training (default: 80 128)",
+        "--coarse", type=int, nargs=2, metavar=("ROWS", "COLUMNS"),
+        help="to which coarse fields were resized in training (default: 80 128 of 721 1440)",
     )  # fmt: skip
     add("--direct", action="store_true", help="insist on a plain regression, one call a tile")
     add("--description", default="A network of IPSL-AID, imported.", help="one sentence")
@@ -157,6 +157,7 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
     add("--attribution", default="not stated", help="whose data it was made from")
     add("--coarse", type=float, default=4.0, help="spacing of the coarse grid, degrees")
     add("--hold-back-days", type=int, default=2, help="last calendar days, kept for the scores")
+    add("--missing-share", type=float, default=0.01, help="of a field's values, at most")
     add("--overlap", type=int, nargs=2, default=[24, 24], help="least that two tiles share")
     add("--checkpoint", type=Path, help="where to continue from (default: OUTPUT.checkpoint)")
     add("--pairs-to", type=Path, help="write what the network learns from here, and stop")

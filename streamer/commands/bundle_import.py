@@ -104,6 +104,7 @@ def _manifest(
     channels: tuple[str, ...],
     shape: tuple[int, int],
 ) -> dict[str, Any]:
+    coarse = (arguments.coarse[0], arguments.coarse[1]) if arguments.coarse else None
     sampler = asdict(model.sampler)
     count = sum(weight.numel() for weight in model.network.parameters())
     return {
@@ -120,7 +121,7 @@ def _manifest(
         "labels": list(model.labels),
         "sampler": sampler | {"s_max": None if np.isinf(sampler["s_max"]) else sampler["s_max"]},
         "network": to_plain(model.settings) | {"parameters": count},
-        "grib": resized_globe(channels, shape, (arguments.coarse[0], arguments.coarse[1])),
+        "grib": resized_globe(channels, shape, coarse),
         "licence": arguments.licence,
         "attribution": arguments.attribution,
         "training": {

@@ -150,12 +150,17 @@ def _network(found: Mapping[str, Any]) -> str:
     (height, width), (rows, columns) = found["tile"], found["overlap"]
     told = {k: v for k, v in network.items() if k not in ("parameters", "tile", "architecture")}
     name = network.get("architecture", "an unnamed architecture")
-    noise = "one call, no noise" if around["kind"] == "direct" else "diffusion"
+    is_direct = around["kind"] == "direct"
+    around_it = (
+        "none: a plain regression of the condition"
+        if is_direct
+        else f"{around['kind']}, sigma_data {around['sigma_data']:g}; "
+        "the condition is scaled like the residual"
+    )
     details = f": {', '.join(f'{k} {_plain(v)}' for k, v in told.items())}" if told else ""
     return (
         f"## Network\n- {name}, {network['parameters']:,} weights{details}.\n"
-        f"- Preconditioning {around['kind']} ({noise}), sigma_data {around['sigma_data']:g}; "
-        "the condition is scaled like the residual.\n"
+        f"- Preconditioning: {around_it}.\n"
         f"- Tiles of {height}x{width} points that share at least {rows}x{columns}: "
         f"{found['tiles']} for the whole grid."
     )

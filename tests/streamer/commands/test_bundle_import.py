@@ -50,7 +50,7 @@ def test_the_grib_part_is_one_that_the_house_reads(bundle: Bundle) -> None:
     manifest = read_manifest(bundle.grib)
 
     assert manifest.grid.shape == bundle.shape
-    assert manifest.coarse.grid.shape == (80, 128)
+    assert manifest.coarse.grid.shape == (10, 16)
     assert manifest.parameter("tp").accumulated
     assert {one.param_id for one in manifest.parameter("skt").identities} >= {235}
 
@@ -110,8 +110,8 @@ def test_its_page_says_what_a_scientist_would_check(
     page = capfd.readouterr().out
     for words in (
         "# six", "| 3 | tp | m per hour, from accumulations |", "228228 (times 0.001)",
-        "| tp | ln(1 + value) |", "resized as images to 80x128 points", "lat, lon, z, lsm",
-        "doy_sin, doy_cos, hour_sin, hour_cos", "ddpmpp", "Preconditioning edm", "32x48",
+        "| tp | ln(1 + value) |", "resized as images to 10x16 points", "lat, lon, z, lsm",
+        "doy_sin, doy_cos, hour_sin, hour_cos", "ddpmpp", "Preconditioning: edm", "32x48",
         "4 levels from 10 to 0.02", "7 network calls a tile", "ddpmpp_edm_best_model.pth.tar",
         "IPSL and Copernicus", "digest",
     ):  # fmt: skip
