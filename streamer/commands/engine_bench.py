@@ -1,6 +1,7 @@
 """`downscaled engine bench`: one bundle on every backend that runs here, as a table and a plot."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from engines.hardware import hardware
 from streamer.commands.console import progress, result, say
 from streamer.verify.engine_picture import EngineBar, save_engines
 
+#: Of the cores: more work than this in the minute before, and timings mean little.
+_BUSY = 0.3
 #: A contender that takes longer is listed with that reason.
 _LIMIT_S = 900.0
 
@@ -33,6 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--batch is {arguments.batch}, wanted at least 1")
     bundle = open_manifest(arguments.bundle)
     devices = [arguments.device] if arguments.device else ["cpu", *(["cuda"] if gpus() else [])]
+    load = os.getloadavg()[0]
+    if load > _BUSY * cores():
+        # Threads that spin while they wait suffer tenfold from a neighbour; others hardly.
+        say(f"the machine is busy (load {load:.1f}, {cores()} cores): ratios will be wrong")
     tables = []
     for device in devices:
         among = contenders(device, arguments.batch, arguments.threads or cores())
@@ -41,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         tables.append(_table(bundle, device, found))
     if arguments.plot:
         _draw(bundle, tables, arguments.plot)
-    plain = {"bundle": bundle.name, "digest": bundle.digest, "devices": tables}
+    plain = {"bundle": bundle.name, "digest": bundle.digest, "load": load, "devices": tables}
     text = "\n\n".join(_text(bundle, table) for table in tables)
     result(plain if arguments.json else text, as_json=arguments.json)
     return 0 if any(row["runs"] for table in tables for row in table["engines"]) else 1

@@ -63,6 +63,7 @@ def test_the_network_that_ships_is_planned_for_each_number_of_tiles(trt: ModuleT
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 # The kernels of ncsnpp's transposed convolutions know no bf16 in TensorRT for RTX 1.7.
 @pytest.mark.parametrize(
     ("architecture", "precision"), [("ddpmpp", "bf16"), ("ncsnpp", "fp16"), ("adm", "fp16")]
