@@ -73,10 +73,17 @@ def default_cache(environment: Mapping[str, str]) -> Path:
 def private_folder(folder: Path) -> Path:
     """Make a folder that only we can read and write, and return it.
 
-    Raises UsageError where one is there that others may enter, or that is not ours.
+    Raises UsageError where one is there that others may enter, or that is not ours, or where none
+    can be made.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.stat()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+    except OSError as error:
+        raise UsageError(
+            f"{folder}: cannot be made to keep engines in: {error.strerror}; "
+            "engine.cache, or XDG_CACHE_HOME, names another folder"
+        ) from error
     if not _is_private(found):
         raise UsageError(
             f"{folder}: has mode {stat.S_IMODE(found.st_mode):04o} and owner {found.st_uid}, "

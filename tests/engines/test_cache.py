@@ -59,6 +59,13 @@ def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path, mode: int) ->
         private_folder(tmp_path)
 
 
+def test_a_folder_that_cannot_be_made_names_the_settings_that_help(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(UsageError, match=r"file/engines: cannot be made .* engine\.cache"):
+        private_folder(tmp_path / "file" / "engines")
+
+
 def test_a_file_is_replaced_as_a_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     write_whole(tmp_path / "plan", b"old")
     write_whole(tmp_path / "plan", b"new")

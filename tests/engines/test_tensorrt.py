@@ -18,6 +18,7 @@ from engines.devices import gpus
 from engines.errors import EngineError
 from engines.export import to_onnx
 from engines.golden import check, read_golden
+from engines.hardware import hardware
 from engines.networks import build, published
 from tests.conftest import skip_at_a_desk
 from tests.engines import tiny
@@ -123,6 +124,29 @@ def test_the_drivers_numbers_are_what_its_header_says() -> None:
     assert numbers["CUDA_ERROR_OUT_OF_MEMORY"] == cuda_driver._OUT_OF_MEMORY
     assert numbers["CU_STREAM_NON_BLOCKING"] == cuda_driver._NON_BLOCKING
     assert numbers["CU_STREAM_CAPTURE_MODE_THREAD_LOCAL"] == cuda_driver._THREAD_LOCAL
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_back_what_it_was_given_when_a_recorded_copy_is_launched() -> None:
+    if not gpus():
+        pytest.skip("no NVIDIA GPU")
+    gpu = cuda_driver.Gpu(0)
+    with gpu.current():
+        before = gpu.used_bytes()
+        buffer = cuda_driver.Buffer(gpu, (3, 1 << 20))
+        assert gpu.used_bytes() > before
+        buffer.host[...] = 7.0
+        buffer.upload()
+        gpu.synchronize()
+        graph = gpu.recorded(buffer.download)
+        buffer.host[...] = 0.0
+
+        graph.launch()
+        gpu.synchronize()
+
+    assert (buffer.host == 7.0).all()
+    assert hardware("cuda:0").device == gpus()[0]
+    assert hardware("cuda:0").units > 1
 
 
 @pytest.mark.gpu
