@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 from engines.errors import UsageError
 from streamer.domain import Array, Grid, Rejected
@@ -17,6 +18,9 @@ from streamer.grib import codes
 from streamer.grib.frame import split
 from streamer.grib.grids import GridError, oriented, read_grid
 from streamer.grib.wants import Limits
+
+#: What ecCodes is told to put where a value is missing: above anything that is measured.
+_MISSING = 1e30
 
 #: More faults than this are only counted.
 FAULTS_SHOWN = 5
@@ -50,12 +54,14 @@ class Archive:
     """N complete states of C parameters on one grid, in the order of their valid times.
 
     fine: (N, C, H, W) float32, north to south, west to east, C in the order of paramIds.
+    filled: how many values were missing and taken from the nearest point that had one.
     """
 
     parameters: tuple[Found, ...]
     grid: Grid
     keys: tuple[StateKey, ...]
     fine: Array
+    filled: int = 0
 
     def days(self) -> tuple[date, ...]:
         """Return the calendar days of the valid times, each once, in order."""
@@ -71,12 +77,13 @@ class Split:
     days: tuple[date, ...]
 
 
-def read_archive(folder: Path) -> Archive:
+def read_archive(folder: Path, missing_share: float = 0.0) -> Archive:
     """Read every message of the files directly in `folder`.
 
-    Raises UsageError with every fault in one text, files and states named: no files, something
-    that is not GRIB, missing values, mixed grids, a state that lacks a parameter which others
-    have or holds one twice, one state only.
+    missing_share: the largest share of a field's values that may be missing; they are taken from
+    the nearest point. Raises UsageError with every fault in one text, files and states named: no
+    files, something that is not GRIB, more missing values, mixed grids, a state that lacks a
+    parameter which others have or holds one twice, one state only.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder, want one of GRIB files")
@@ -86,7 +93,7 @@ def read_archive(folder: Path) -> Archive:
     faults: list[str] = []
     states: _States = {}
     for path in paths:
-        _read_file(path, states, faults)
+        _read_file(path, missing_share, states, faults)
     faults += _disagreements(states)
     if faults:
         more = f"; and {len(faults) - FAULTS_SHOWN} more" if len(faults) > FAULTS_SHOWN else ""
@@ -101,6 +108,7 @@ def read_archive(folder: Path) -> Archive:
         grid=states[keys[0]][parameters[0]].grid,
         keys=keys,
         fine=np.stack([np.stack([states[key][p].values for p in parameters]) for key in keys]),
+        filled=sum(message.filled for state in states.values() for message in state.values()),
     )
 
 
@@ -126,12 +134,28 @@ class _Message:
     source: str
     grid: Grid
     values: Array
+    filled: int
 
 
 _States = dict[StateKey, dict[Found, _Message]]
 
 
-def _read_file(path: Path, states: _States, faults: list[str]) -> None:
+def fill_gaps(values: Array, *, is_periodic: bool) -> Array:
+    """Return (H, W) with every NaN replaced by the nearest value, counted in points of the grid."""
+    gaps = np.isnan(values)
+    if not gaps.any():
+        return values
+    columns = values.shape[1]
+    # On a globe the nearest point may lie beyond the first or the last column.
+    around = (0, columns, 2 * columns) if is_periodic else (0,)
+    there = np.tile(gaps, (1, len(around)))
+    _, (row, column) = distance_transform_edt(there, return_indices=True)
+    middle = slice(columns, 2 * columns) if is_periodic else slice(None)
+    found: Array = values[row[:, middle], column[:, middle] % columns]
+    return found
+
+
+def _read_file(path: Path, share: float, states: _States, faults: list[str]) -> None:
     """Add a file's messages to `states`, and what is wrong with it to `faults`."""
     for message in split(path.read_bytes(), Limits()):
         if isinstance(message, Rejected):
@@ -139,7 +163,7 @@ def _read_file(path: Path, states: _States, faults: list[str]) -> None:
             continue
         try:
             with codes.opened(message) as handle:
-                found, key, read = _read_message(handle, path.name)
+                found, key, read = _read_message(handle, path.name, share)
         except (codes.CodesError, GridError, UsageError) as error:
             faults.append(f"{path.name}: {error}")
             continue
@@ -149,16 +173,24 @@ def _read_file(path: Path, states: _States, faults: list[str]) -> None:
         state[found] = read
 
 
-def _read_message(handle: codes.Handle, source: str) -> tuple[Found, StateKey, _Message]:
+def _read_message(
+    handle: codes.Handle, source: str, share: float
+) -> tuple[Found, StateKey, _Message]:
     found = Found(handle.integer("paramId"), handle.text("shortName"), handle.text("units"))
-    missing = handle.integer("numberOfMissing")
-    if missing:
-        raise UsageError(f"{found.name} has {missing} missing values, want none")
     where = read_grid(handle)
     if where.regular is None:
         raise UsageError(f"{found.name} is on a grid of type {where.kind}, want regular_ll")
+    handle.set("missingValue", _MISSING)
     values = oriented(handle.values(), handle).astype(np.float32)
-    return found, _state_key(handle), _Message(source, where.regular, values)
+    values[values == np.float32(_MISSING)] = np.nan
+    missing = int(np.count_nonzero(np.isnan(values)))
+    if missing > share * values.size or missing == values.size:
+        raise UsageError(
+            f"{found.name} has {missing} of {values.size} values missing "
+            f"({missing / values.size:.2%}), want {f'at most {share:.2%}' if share else 'none'}"
+        )
+    values = fill_gaps(values, is_periodic=where.regular.is_periodic)
+    return found, _state_key(handle), _Message(source, where.regular, values, missing)
 
 
 def _state_key(handle: codes.Handle) -> StateKey:

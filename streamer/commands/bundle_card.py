@@ -114,6 +114,7 @@ def _training(model: Model) -> str:
         f"```sh\n{training['command']}\n```\n"
         f"- {training['states']['learnt']} states, {days[0]} to {days[-1]}, chosen by calendar day "
         "of their valid time.\n"
+        f"{_filled(training)}"
         f"- EDM loss, ln sigma ~ N({fit['noise'][0]:g}, {fit['noise'][1]:g}^2), "
         f"{training['steps']} steps of {fit['batch']} random tiles of "
         f"{fit['tile'][0]}x{fit['tile'][1]} points, AdamW (rate {fit['learning_rate']:g}, decay "
@@ -133,6 +134,11 @@ def _training(model: Model) -> str:
 def _fitted_by(training: Model) -> str:
     command = training["fitted_by"]
     return f"- The weights were fitted elsewhere: `{command}`\n" if command else ""
+
+
+def _filled(training: Model) -> str:
+    count = training["filled"]
+    return f"- {count} missing values were taken from the nearest point.\n" if count else ""
 
 
 def _levels(levels: Sequence[Model]) -> str:

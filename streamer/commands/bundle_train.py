@@ -61,12 +61,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _gather(arguments: argparse.Namespace, *, shows: bool) -> Material:
-    archive = read_archive(arguments.archive)
+    archive = read_archive(arguments.archive, arguments.missing_share)
     material = gather(archive, arguments.constants, arguments.coarse, arguments.hold_back_days)
     if shows:
         names = ", ".join(found.name for found in archive.parameters)
         held_back = len(material.split.held_back)
-        say(f"{len(archive.keys)} states of {names}; {held_back} of them held back")
+        filled = f"; {archive.filled} values were missing" if archive.filled else ""
+        say(f"{len(archive.keys)} states of {names}; {held_back} of them held back{filled}")
     return material
 
 
@@ -158,6 +159,7 @@ def _training(material: Material, fitted: Fitted) -> dict[str, Any]:
         "command": f"downscaled {shlex.join(sys.argv[1:])}",
         "fitted_by": fitted.command,
         "states": {"learnt": len(split.learn), "held_back": len(split.held_back)},
+        "filled": archive.filled,
         "days": [str(day) for day in archive.days() if day not in split.days],
         "held_back_days": [str(day) for day in split.days],
         "fit": asdict(fitted.settings),

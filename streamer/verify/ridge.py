@@ -20,6 +20,8 @@ States = tuple[Array, Array]
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 #: Every such row takes part in choosing the penalty, and of it every such column.
 CHOOSES = (13, 5)
+#: A predictor's deviation at a point is at least this share of the mean one.
+CALM = 0.2
 #: Rows of points that are solved at a time, which bounds the memory.
 ROWS = 8
 
@@ -63,7 +65,7 @@ def fit_ridge(learn: States, held_back: States, reach: int) -> Ridge:
     slopes, missed = np.empty((channels, count, rows, columns)), np.empty(fine.shape[1:])
     for part in _stretches(rows):
         seen = predictors(twin, offsets, part)
-        mean[:, part], scale[:, part] = seen.mean(axis=0), np.maximum(seen.std(axis=0), 1e-6)
+        mean[:, part], scale[:, part] = seen.mean(axis=0), _scale(seen)
         target = fine[:, :, part].astype(np.float64) - twin[:, :, part]
         missed[:, part] = target.mean(axis=0)
         x = _points((seen - mean[:, part]) / scale[:, part])
@@ -90,7 +92,7 @@ def _choose(learn: States, held_back: States, offsets: Sequence[tuple[int, int]]
         (fine[:, :, rows].astype(np.float64) - twin[:, :, rows])[..., columns]
         for fine, twin in (learn, held_back)
     )
-    mean, scale = seen.mean(axis=0), np.maximum(seen.std(axis=0), 1e-6)
+    mean, scale = seen.mean(axis=0), _scale(seen)
     x, out = _points((seen - mean) / scale), _points((left - mean) / scale)
     y, missed = _points(target - target.mean(axis=0)), _points(wanted - target.mean(axis=0))
 
@@ -98,6 +100,13 @@ def _choose(learn: States, held_back: States, offsets: Sequence[tuple[int, int]]
         return float(np.square(missed - out @ _solve(x, y, penalty)).sum())
 
     return min(PENALTIES, key=error)
+
+
+def _scale(seen: Array64) -> Array64:
+    """Return (P, h, W): deviations, none far below their mean, where few states would mislead."""
+    deviation = seen.std(axis=0)
+    found: Array64 = np.maximum(deviation, CALM * deviation.mean() + 1e-12)
+    return found
 
 
 def _stretches(rows: int) -> list[slice]:

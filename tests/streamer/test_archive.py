@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engines.errors import UsageError
-from streamer.archive import read_archive, split_by_day
+from streamer.archive import fill_gaps, read_archive, split_by_day
 from streamer.domain import Grid
 from streamer.grib import codes
 
@@ -143,7 +143,7 @@ REFUSED = {
     ),
     "missing values": (
         days(7, 8) | {"holes": with_missing(message(165, 9))},
-        r"holes\.grib2: 10u has 3 missing values",
+        r"holes\.grib2: 10u has 3 of 84 values missing \(3\.57%\), want none",
     ),
     "mixed grids": (
         days(7, 8) | {"other": message(165, 9, Ni=6, iDirectionIncrementInDegrees=60,
@@ -160,6 +160,29 @@ def test_what_nothing_can_be_learnt_from_is_refused(tmp_path: Path, case: str) -
 
     with pytest.raises(UsageError, match=words):
         read_archive(write(tmp_path / "fine", **files))
+
+
+def test_few_missing_values_are_taken_from_the_nearest_point(tmp_path: Path) -> None:
+    holes = with_missing(message(165, 9)) + message(166, 9)
+    folder = write(tmp_path / "fine", **days(7, 8), holes=holes)
+
+    archive = read_archive(folder, missing_share=0.04)
+
+    assert archive.filled == 3
+    # Rows count from 0 at the pole; the first three points of the pole's row were missing.
+    assert archive.fine[2, 0, 0] == pytest.approx(np.full(12, 9.0), abs=1.0)
+    with pytest.raises(UsageError, match=r"3 of 84 values missing \(3\.57%\), want at most 3\.00%"):
+        read_archive(folder, missing_share=0.03)
+
+
+def test_gaps_are_filled_across_the_first_column_of_a_globe_only() -> None:
+    values = np.tile(np.arange(8, dtype=np.float32), (3, 1))
+    values[:, :2] = np.nan
+
+    globe, area = fill_gaps(values, is_periodic=True), fill_gaps(values, is_periodic=False)
+
+    assert globe[1].tolist() == [7, 2, 2, 3, 4, 5, 6, 7]
+    assert area[1].tolist() == [2, 2, 2, 3, 4, 5, 6, 7]
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
