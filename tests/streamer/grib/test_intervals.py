@@ -23,10 +23,11 @@ from streamer.grib import codes
 from streamer.grib.codes import opened
 from streamer.grib.decode import decode
 from streamer.grib.encode import Draw, FieldTarget, Packing, encode, prepare
+from streamer.grib.frame import split
 from streamer.grib.intervals import NoInterval, read_interval, rounding
 from streamer.grib.known import resized_globe
 from streamer.grib.manifest import read_manifest
-from streamer.grib.wants import Wants
+from streamer.grib.wants import Limits, Wants
 from tests.conftest import require_tool
 from tests.streamer.grib.rain import SHAPE, SPELLINGS, Spelling, rain
 
@@ -265,3 +266,15 @@ def test_cdo_reads_the_amount_at_the_end_of_its_interval(tmp_path: Path) -> None
     assert ask("showtimestamp", str(path)).split() == ["2018-10-08T06:00:00"]
     values = np.array(ask("output", str(path)).split(), dtype=float).reshape(FINE.shape)
     np.testing.assert_allclose(values, 3000 * drizzle(), rtol=1e-4)
+
+
+def test_real_precipitation_of_ecmwf_gathers_since_the_start(shared_data: Path) -> None:
+    path = shared_data / "conformance" / "cfgrib" / "tp_on_different_grid_resolutions.grib"
+    pieces = [p for p in split(path.read_bytes(), Limits()) if isinstance(p, bytes)]
+
+    for piece in pieces:
+        with opened(piece) as handle:
+            told = handle.number("packingError")
+            assert read_interval(handle) == Interval(0, 720)
+            assert rounding(handle) == pytest.approx(told, rel=1e-6)
+    assert len(pieces) > 1
