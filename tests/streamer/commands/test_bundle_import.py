@@ -1,6 +1,7 @@
 """`downscaled bundle import` turns a foreign checkpoint into a bundle that verifies."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from engines.bundle import Bundle, open_manifest
+from engines.bundle_writer import seal
 from engines.export import golden_cases
 from engines.golden import read_golden
 from streamer.commands.main import main
@@ -100,6 +102,31 @@ def test_it_verifies_on_a_named_backend(imported: Path, capfd: pytest.CaptureFix
     assert found["engine"].startswith("torch")
     assert [case["index"] for case in found["cases"]] == [0, 1, 2, 3, 4, 5]
     assert found["largest_error"] <= found["bound"]
+
+
+def test_a_network_that_answers_otherwise_does_not_verify(
+    imported: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(imported, other)
+    with np.load(other / "golden.npz") as archive:
+        golden = dict(archive)
+    # What a condition that is not scaled by c_in does is of this size.
+    golden["denoised"][3] *= 1.1
+    np.savez(other / "golden.npz", **golden)
+    seal(other)
+
+    assert main(["bundle", "verify", str(other), "--backend", "openvino"]) == 1
+
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert "does not reproduce `denoised`[3] at sigma 2: relative error 9.09e-02" in said.err
+
+
+def test_a_closed_form_proves_no_network(imported: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["bundle", "verify", str(imported), "--backend", "gaussian"]) == 2
+
+    assert "has no network that golden vectors could prove" in capfd.readouterr().err
 
 
 def test_its_page_says_what_a_scientist_would_check(
