@@ -4,6 +4,7 @@ On a GPU every call is the replay of a CUDA graph, one for each bucket of tiles,
 one graph for a whole run of the sampler.
 """
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,8 +26,13 @@ from engines.denoiser import Array, EngineSpec
 from engines.errors import BundleError, EngineError, UsageError
 from engines.manifest import Preconditioning
 from engines.networks import NetworkSettings, build, from_plain
+from engines.networks.block import Block
+from engines.networks.layers import Conv
+from engines.networks.lowered import EMBEDDING
 from engines.precondition import coefficients, sigma_range
 from engines.sampler import SamplerSettings, levels
+
+_log = logging.getLogger(__name__)
 
 DTYPES = {"f32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 #: Tiles in one call on a GPU unless chosen otherwise.
@@ -39,7 +45,8 @@ MOST_GRAPHS = 12
 class TorchSettings:
     """How PyTorch runs a network.
 
-    sizes: the numbers of tiles in one call, rising. compiled: whether torch.compile makes the
+    sizes: the numbers of tiles in one call, rising. fused: whether Triton's kernels do what is
+    between the convolutions of a half network, on a GPU. compiled: whether torch.compile makes the
     kernels, which takes a minute a bucket and a C compiler. recorded: whether a GPU replays
     CUDA graphs; a CPU never does.
     """
@@ -47,6 +54,7 @@ class TorchSettings:
     precision: str = "f32"
     device: str = "cpu"
     sizes: tuple[int, ...] = (1,)
+    fused: bool = False
     compiled: bool = False
     recorded: bool = True
 
@@ -80,9 +88,8 @@ class TorchDenoiser:
             self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
             self._pool = torch.cuda.graph_pool_handle()
         dtype = DTYPES[settings.precision]
-        inner: Callable[..., Tensor] = guarded(
-            partial(prepared, network, dtype, self._device), self._device, "loading the weights"
-        )
+        move = partial(prepared, network, dtype, self._device, fused=settings.fused)
+        inner: Callable[..., Tensor] = guarded(move, self._device, "loading the weights")
         if settings.compiled:
             inner = torch.compile(inner, mode="max-autotune-no-cudagraphs", dynamic=False)
         self._core = device_heun.preconditioned(inner, dtype, around.kind)
@@ -185,6 +192,19 @@ def _spec(device: torch.device, settings: TorchSettings) -> EngineSpec:
     )
 
 
+def can_fuse(device: torch.device) -> bool:
+    """Tell whether Triton's kernels run on a GPU; where they do not, a line of log says why."""
+    try:
+        from engines.backends.fused_kernels import trouble  # noqa: PLC0415
+    except ImportError as error:
+        found = str(error)
+    else:
+        found = trouble(device)
+    if found:
+        _log.warning("%s: norms and activations take longer without Triton: %s", device, found)
+    return not found
+
+
 def _padded(array: Array, size: int) -> Array:
     """Return (size, ...): the tiles of `array`, and zeros where there are none."""
     missing = [(0, size - len(array))] + [(0, 0)] * (array.ndim - 1)
@@ -205,22 +225,29 @@ class FloatNorm(nn.Module):
         return normal.to(x.dtype)
 
 
-def prepared(network: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.Module:
-    """Return `network` on `device`, channels last, its blocks in `dtype`.
+def prepared(
+    network: nn.Module, dtype: torch.dtype, device: torch.device, *, fused: bool = False
+) -> nn.Module:
+    """Return `network` on `device`, channels last, the layers of its blocks in `dtype`.
 
     Norms, and the layers that embed noise and labels, stay float32: they cost little and lose much.
+    fused: let Triton's kernels do what is between convolutions.
     """
     network = network.eval().requires_grad_(requires_grad=False)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if fused:
+        # Triton, at its door: a CPU has no use for it.
+        from engines.backends.fused import fuse  # noqa: PLC0415
+
+        fuse(network)
     if dtype == torch.float32:
         return network
-    for path, parent in list(network.named_modules()):
-        own = [*parent.parameters(recurse=False), *parent.buffers(recurse=False)]
-        if own and not isinstance(parent, nn.GroupNorm) and not path.startswith("map_"):
-            parent.to(dtype)
-        for name, child in parent.named_children():
-            if isinstance(child, nn.GroupNorm):
-                setattr(parent, name, FloatNorm(child))
+    for path, module in list(network.named_modules()):
+        if isinstance(module, Conv | nn.Linear) and not path.startswith(EMBEDDING):
+            module.to(dtype)
+        for name, child in module.named_children():
+            if isinstance(child, nn.GroupNorm) and not (fused and isinstance(module, Block)):
+                setattr(module, name, FloatNorm(child))
     return network
 
 
@@ -266,10 +293,12 @@ def open_denoiser(bundle: Bundle, choice: EngineChoice) -> TorchDenoiser:
     known = ("fp16", "bf16", "f32") if on_gpu else ("f32", "bf16", "fp16")
     if choice.threads is not None:
         torch.set_num_threads(choice.threads)
+    precision = chosen_precision(choice, "torch", known)
     settings = TorchSettings(
-        precision=chosen_precision(choice, "torch", known),
+        precision=precision,
         device=device,
         sizes=buckets(choice.batch or (GPU_BATCH if on_gpu else 1)),
+        fused=on_gpu and precision != "f32" and can_fuse(device_of(device)),
     )
     shape = from_plain(bundle.network, str(bundle.path / MODEL))
     network = build(shape)

@@ -10,7 +10,6 @@ import torch
 
 from engines.backends.recording import lacks_memory
 from engines.denoiser import Array
-from engines.errors import EngineError
 from engines.golden import relative_error
 from tests.benchmarks.gpu_cases import Case
 from tests.benchmarks.gpu_limits import Work
@@ -21,13 +20,17 @@ Result = dict[str, Any]
 
 @dataclass(slots=True)
 class Bench:
-    """One run of the benchmark on one device. deadline: monotonic; what is later is left out."""
+    """One run of the benchmark on one device. deadline: monotonic; what is later is left out.
+
+    can_fuse: whether Triton's kernels run here.
+    """
 
     device: torch.device
     limits: Ceilings
     output: TextIO
     deadline: float
     batches: tuple[int, ...]
+    can_fuse: bool
     results: list[Result] = field(default_factory=list)
 
     def note(self, what: str, **facts: Any) -> None:
@@ -80,7 +83,8 @@ class Subject:
             torch.cuda.reset_peak_memory_stats(bench.device)
         try:
             timing, answer = trial()
-        except (RuntimeError, EngineError) as fault:
+        # Whatever a compiler says of one way, the others are to be measured.
+        except Exception as fault:  # noqa: BLE001
             why = "memory" if lacks_memory(fault) else f"{type(fault).__name__}: {fault}"[:300]
             bench.note("left out", **named, batch=batch, why=why)
             return

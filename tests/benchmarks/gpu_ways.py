@@ -1,7 +1,7 @@
 """The ways to run a network on a device, each timed for every size of batch."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,10 @@ def measure(bench: Bench, case: Case) -> None:
         _eager(subject, "eager, channels last", precision, prepared)
     if bench.device.type == "cuda":
         for precision in ("f32", "fp16", "bf16"):
-            _graph(subject, precision)
+            _graph(subject, "graph", precision, prepared(case.make(), *_how(subject, precision)))
+            if bench.can_fuse and precision != "f32":
+                made = prepared(case.make(), *_how(subject, precision), fused=True)
+                _graph(subject, "graph, fused", precision, made)
             _run_graph(subject, precision)
     for precision in ("f32", "fp16"):
         _from_host(subject, precision)
@@ -93,16 +96,25 @@ def _eager(
         subject.one(way, precision, batch, partial(trial, batch))
 
 
-def _graph(subject: Subject, precision: str, way: str = "graph", made: Any = None) -> None:
-    """Time the replay of a recorded call; made: the network, if not as the engine has it."""
-    case, device, dtype = subject.case, subject.bench.device, DTYPES[precision]
-    network = made or prepared(case.make(), dtype, device)
+def _how(subject: Subject, precision: str) -> tuple[torch.dtype, torch.device]:
+    return DTYPES[precision], subject.bench.device
+
+
+def _graph(
+    subject: Subject,
+    way: str,
+    precision: str,
+    network: Callable[..., Tensor],
+    batches: Iterable[int] | None = None,
+) -> None:
+    """Time the replay of a recorded call."""
+    case, (dtype, device) = subject.case, _how(subject, precision)
     denoise = preconditioned(network, dtype, case.around.kind)
 
     def call(x: Tensor, factors: Tensor, condition: Tensor, *labels: Tensor) -> Tensor:
         return denoise(x, factors, condition, *(labels or (None,)))
 
-    for batch in [COMPILED] if made else _sizes(subject, precision):
+    for batch in batches or _sizes(subject, precision):
         arrays = [tensor.numpy() for tensor in case.tensors(batch, torch.device("cpu"))]
         subject.one(way, precision, batch, partial(_recorded, call, arrays, device))
 
@@ -110,7 +122,9 @@ def _graph(subject: Subject, precision: str, way: str = "graph", made: Any = Non
 def _run_graph(subject: Subject, precision: str) -> None:
     """Time the replay of a whole run of the sampler, as `sample` has it."""
     case, device, dtype = subject.case, subject.bench.device, DTYPES[precision]
-    denoise = preconditioned(prepared(case.make(), dtype, device), dtype, case.around.kind)
+    fused = subject.bench.can_fuse and precision != "f32"
+    network = prepared(case.make(), dtype, device, fused=fused)
+    denoise = preconditioned(network, dtype, case.around.kind)
     schedule = levels(case.sampler, sigma_range(case.around.kind))
     fixed = [schedule[:1].astype(np.float32)]
     fixed += [device_heun.table(case.sampler, schedule, case.around)]
@@ -153,7 +167,8 @@ def _from_host(subject: Subject, precision: str) -> None:
     for batch in _sizes(subject, precision):
         if case.costly and batch > (2 if precision == "f32" else COSTLY_RUN):
             continue
-        settings = TorchSettings(precision, str(device), (batch,))
+        fused = subject.bench.can_fuse and precision != "f32"
+        settings = TorchSettings(precision, str(device), (batch,), fused=fused)
         engine = TorchDenoiser(case.make(), case.shape, case.around, settings)
         x, sigma, condition, labels = case.arrays(batch)
         denoise = partial(engine.denoise, x, sigma, condition, labels)
@@ -194,14 +209,13 @@ def measure_compiled(bench: Bench, case: Case) -> None:
 
     subject.one("compiled", "fp16", batch, trial)
     if bench.device.type == "cuda":
-        _graph(subject, "fp16", "compiled, graph", compiled)
+        _graph(subject, "compiled, graph", "fp16", compiled, [batch])
 
 
 def profile(bench: Bench, case: Case, folder: Path) -> None:
     """Write which kernels take the time of a call in fp16."""
-    denoise = preconditioned(
-        prepared(case.make(), torch.float16, bench.device), torch.float16, case.around.kind
-    )
+    network = prepared(case.make(), torch.float16, bench.device, fused=bench.can_fuse)
+    denoise = preconditioned(network, torch.float16, case.around.kind)
     tensors = _four(case.tensors(min(PROFILED, max(bench.batches)), bench.device))
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     with torch.no_grad():
