@@ -5,7 +5,6 @@ the pairs, `downscaled bundle train --weights` makes a bundle of what comes back
 """
 
 import argparse
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -43,7 +42,7 @@ def _run(arguments: argparse.Namespace) -> int:
     start = read_fitted(arguments.start) if arguments.start and arguments.start.exists() else None
 
     def keep(fitted: Fitted) -> None:
-        command = f"python -m engines.training {shlex.join(sys.argv[1:])}"
+        command = options.told("python -m engines.training", sys.argv[1:])
         write_fitted(arguments.output, replace(fitted, command=command), half=arguments.half)
 
     until = Until(

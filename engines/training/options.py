@@ -1,6 +1,9 @@
 """What a command line says of a fit, the same wherever it runs. Needs no torch."""
 
 import argparse
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from engines.training.settings import Progress, TrainingSettings
@@ -56,6 +59,12 @@ def training(arguments: argparse.Namespace) -> TrainingSettings:
         noise=tuple(arguments.noise),
         mirror=not arguments.no_mirror,
     )
+
+
+def told(command: str, given: Sequence[str]) -> str:
+    """Return a command as a card tells it: where files lay on some machine is nobody's affair."""
+    short = [Path(word).name if Path(word).is_absolute() else word for word in given]
+    return f"{command} {shlex.join(short)}"
 
 
 def words(progress: Progress) -> str:

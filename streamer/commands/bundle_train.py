@@ -1,7 +1,6 @@
 """`downscaled bundle train`: archive, coarse twin, statistics, fit, export, scores, model card."""
 
 import argparse
-import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -156,7 +155,7 @@ def _parameter(found: Found, channel: int, material: Material) -> dict[str, Any]
 def _training(material: Material, fitted: Fitted) -> dict[str, Any]:
     archive, split, last = material.archive, material.split, fitted.history[-1]
     return {
-        "command": f"downscaled {shlex.join(sys.argv[1:])}",
+        "command": options.told("downscaled", sys.argv[1:]),
         "fitted_by": fitted.command,
         "states": {"learnt": len(split.learn), "held_back": len(split.held_back)},
         "filled": archive.filled,
