@@ -11,11 +11,11 @@ import pytest
 
 pytest.importorskip("triton", reason="this PyTorch came without Triton")
 
-from triton.backends.compiler import GPUTarget  # noqa: E402 - only where it is there
-from triton.compiler import ASTSource  # noqa: E402
-from triton.compiler import compile as compile_kernel  # noqa: E402
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from triton.compiler import compile as compile_kernel
 
-from engines.backends import fused_kernels as kernels  # noqa: E402
+from engines.backends import fused_kernels as kernels
 
 #: Rounding of float32 sums of some thousand numbers, and one unit of the last place of bfloat16.
 BOUNDS = {"f32": 2e-6, "network": 1e-5, "bf16": 2.0**-7}
@@ -24,7 +24,11 @@ HALF, FULL, WHOLE = "*fp16", "*fp32", "i32"
 SIZES = {"points": WHOLE, "channels": WHOLE}
 FACTORS = {
     **dict.fromkeys(("partial", "weight", "bias", "before", "factors"), FULL),
-    **{"told": HALF, **SIZES, "chunks": WHOLE, "each": WHOLE, "eps": "fp32"},
+    "told": HALF,
+    **SIZES,
+    "chunks": WHOLE,
+    "each": WHOLE,
+    "eps": "fp32",
 }
 #: By kernel, the types of what it is given, and what it is compiled for.
 CASES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
