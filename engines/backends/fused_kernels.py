@@ -6,7 +6,11 @@ memory. Here a first reading gives moments, a second one the answer. All arithme
 Every sum is taken in one order, so that the same input gives the same bytes.
 """
 
-# mypy: disable-error-code="no-untyped-def,untyped-decorator"
+# mypy: disable-error-code="no-untyped-def"
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
 import torch
 import triton
 from torch import Tensor
@@ -18,7 +22,6 @@ BLOCK, TIMES = 4096, 8
 NOTHING, ADDED, SCALED = range(3)
 
 
-@triton.jit
 def _moments(
     x, partial, points, channels, ROWS: tl.constexpr, LOOPS: tl.constexpr, WIDE: tl.constexpr
 ):
@@ -40,7 +43,6 @@ def _moments(
     tl.store(target + channels + column, squares, mask=is_inside)
 
 
-@triton.jit
 def _factors(
     partial, weight, bias, before, told, factors, points, channels, chunks, each, eps,
     HOW: tl.constexpr, ROWS: tl.constexpr, WIDE: tl.constexpr,
@@ -80,7 +82,6 @@ def _factors(
     tl.store(target + channels, shift, mask=is_inside)
 
 
-@triton.jit
 def _apply(
     x, y, factors, points, channels, SILU: tl.constexpr, ROWS: tl.constexpr, WIDE: tl.constexpr
 ):
@@ -101,7 +102,6 @@ def _apply(
     tl.store(y + place, found.to(y.dtype.element_ty), mask=mask)
 
 
-@triton.jit
 def _joined(h, beside, bias, y, count, channels, factor, SIZE: tl.constexpr):
     """Write (h + bias + beside) factor."""
     place = tl.program_id(0).to(tl.int64) * SIZE + tl.arange(0, SIZE)
@@ -135,13 +135,13 @@ def normed(
     factors = torch.empty(batch, 2, channels, device=x.device)
     y = torch.empty_like(x)
     told = partial if told is None else told.contiguous()
-    _moments[batch, chunks](x, partial, points, channels, rows, TIMES, wide)
-    _factors[batch, norm.num_groups](
+    kernel(_moments)[batch, chunks](x, partial, points, channels, rows, TIMES, wide)
+    kernel(_factors)[batch, norm.num_groups](
         partial, norm.weight, norm.bias, before, told, factors, points, channels, chunks, each,
         norm.eps, how, 64, _power(each),
     )  # fmt: skip
     grid = (batch, triton.cdiv(points, rows))
-    _apply[grid](x, y, factors, points, channels, silu, rows, wide)
+    kernel(_apply)[grid](x, y, factors, points, channels, silu, rows, wide)
     return y
 
 
@@ -149,10 +149,16 @@ def joined(h: Tensor, beside: Tensor, bias: Tensor, factor: float) -> Tensor:
     """Return (h + bias + beside) factor, channels last. bias: (C,) float32."""
     h, beside = (one.contiguous(memory_format=torch.channels_last) for one in (h, beside))
     y, count = torch.empty_like(h), h.numel()
-    _joined[(triton.cdiv(count, BLOCK // 4),)](
+    kernel(_joined)[(triton.cdiv(count, BLOCK // 4),)](
         h, beside, bias, y, count, h.shape[1], factor, BLOCK // 4
     )
     return y
+
+
+@cache
+def kernel(function: Callable[..., None]) -> Any:
+    """Return a function as Triton's; not when it is defined, since that reads its source."""
+    return triton.jit(function)
 
 
 def trouble(device: torch.device) -> str:

@@ -12,11 +12,6 @@ from engines.denoiser import Array, EngineSpec
 from engines.errors import EngineError, OutOfMemory, UsageError
 from engines.precondition import network_inputs, network_output
 
-# Its builds for Linux send events to their maker and keep an identifier of the machine, unless
-# they are told not to before they start. A daemon talks to nobody whom its operator did not name.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-import onnxruntime
-
 PRECISIONS = ("f32",)
 #: Tiles in one call on a GPU unless chosen otherwise.
 GPU_BATCH = 16
@@ -31,22 +26,23 @@ class OnnxRuntimeDenoiser:
 
     def __init__(self, bundle: Bundle, choice: EngineChoice | None = None) -> None:
         """Load the network. Raises EngineError when the runtime refuses it, UsageError."""
-        choice = choice or EngineChoice()
+        runtime, choice = library(), choice or EngineChoice()
         device = choice.device or "cpu"
         precision = chosen_precision(choice, "onnxruntime", PRECISIONS)
         self._fitting, self._around = Fitting.of(bundle), bundle.preconditioning
         self._where = self._fitting.where
         # Batches gain nothing on a CPU.
         sizes = buckets(choice.batch or (1 if device == "cpu" else GPU_BATCH))
+        self._failures = _failures(runtime)
         try:
-            self._session = _session(bundle, choice, device)
-        except _FAILURES as error:
+            self._session = _session(runtime, bundle, choice, device)
+        except self._failures as error:
             raise EngineError(f"{self._where}: ONNX Runtime cannot load it: {error}") from error
         self._names = [given.name for given in self._session.get_inputs()]
         wanted = len(self._fitting.graph_inputs(1))
         if len(self._names) != wanted:
             raise EngineError(f"{self._where}: has {len(self._names)} inputs, wanted {wanted}")
-        version = onnxruntime.__version__
+        version = str(runtime.__version__)
         self._spec = EngineSpec("onnxruntime", precision, device, version, sizes[-1], sizes)
 
     @property
@@ -78,7 +74,7 @@ class OnnxRuntimeDenoiser:
         whole = [np.concatenate([a, np.repeat(a[-1:], size - count, axis=0)]) for a in given]
         try:
             (raw,) = self._session.run(None, dict(zip(self._names, whole, strict=True)))
-        except _FAILURES as error:
+        except self._failures as error:
             told = f"{self._where}: ONNX Runtime failed at {size} tiles: {error}"
             if any(word in str(error) for word in _LACKING):
                 raise OutOfMemory(told) from error
@@ -91,14 +87,33 @@ def open_denoiser(bundle: Bundle, choice: EngineChoice) -> OnnxRuntimeDenoiser:
     return OnnxRuntimeDenoiser(bundle, choice)
 
 
-def _session(bundle: Bundle, choice: EngineChoice, device: str) -> Any:
+def library() -> Any:
+    """Return ONNX Runtime, made silent before it starts.
+
+    Its builds for Linux send events to their maker and keep an identifier of the machine unless
+    they are told not to. A daemon talks to nobody whom its operator did not name.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime  # noqa: PLC0415 - only now
+
+    return onnxruntime
+
+
+def _failures(runtime: Any) -> tuple[type[Exception], ...]:
+    """Return all that the runtime raises; its own errors have no base but Exception."""
+    own = vars(runtime.capi.onnxruntime_pybind11_state).values()
+    found = [one for one in own if isinstance(one, type) and issubclass(one, Exception)]
+    return (RuntimeError, ValueError, *found)
+
+
+def _session(runtime: Any, bundle: Bundle, choice: EngineChoice, device: str) -> Any:
     provider, options = _provider(device)
-    if provider not in onnxruntime.get_available_providers():
+    if provider not in runtime.get_available_providers():
         raise EngineError(
             f"this ONNX Runtime has no {provider}, which device {device} needs: "
             "pip install onnxruntime-gpu in place of onnxruntime"
         )
-    settings = onnxruntime.SessionOptions()
+    settings = runtime.SessionOptions()
     settings.log_severity_level = _ERRORS
     settings.use_deterministic_compute = True
     if choice.threads is not None:
@@ -106,7 +121,7 @@ def _session(bundle: Bundle, choice: EngineChoice, device: str) -> Any:
     # Its idle threads would otherwise burn the cores that decoding and encoding need.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     path = str(bundle.path / NETWORK)
-    session = onnxruntime.InferenceSession(path, settings, providers=[(provider, options)])
+    session = runtime.InferenceSession(path, settings, providers=[(provider, options)])
     if session.get_providers()[0] != provider:
         # It takes the CPU without a word where a library of CUDA is missing.
         raise EngineError(f"ONNX Runtime cannot use {device}: {provider} did not load")
@@ -123,14 +138,3 @@ def _provider(device: str) -> tuple[str, dict[str, str]]:
     # TF32 rounds to 10 bits; the same kernels at every start give the same bytes.
     exact = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
     return "CUDAExecutionProvider", {"device_id": index or "0", **exact}
-
-
-#: The base of all that the runtime raises is RuntimeError or Exception, by version.
-_FAILURES = tuple(
-    {RuntimeError, ValueError}
-    | {
-        kind
-        for kind in vars(onnxruntime.capi.onnxruntime_pybind11_state).values()
-        if isinstance(kind, type) and issubclass(kind, Exception)
-    }
-)
