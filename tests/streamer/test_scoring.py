@@ -1,5 +1,6 @@
 """Scoring a folder of results: the known baseline of real days, and what cannot be scored."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from streamer.grib.manifest import read_manifest
 from streamer.grib.wants import Wants
 from streamer.scoring import Results, complete_steps, file_name, read_known, score_results
 from tests.streamer.downscale.small import bundle_of
-from tests.streamer.grib.conftest import wind_part
+from tests.streamer.grib.conftest import parameter, wind_part
+from tests.wind import GLOBE, wind_message
 
 BUNDLE = bundle_of(shape=(181, 360), grib=wind_part())
 MANIFEST = read_manifest(wind_part())
@@ -87,3 +89,28 @@ def test_each_step_is_yielded_once_and_broken_files_are_passed_by(
 
     assert len({step.key for step in steps}) == len(steps) == 2
     assert interpolated(steps[0], BUNDLE).shape == (2, 181, 360)
+
+
+def test_accumulations_have_no_score_since_a_truth_may_gather_over_other_hours(
+    tmp_path: Path,
+) -> None:
+    part = wind_part()
+    wind = {k: v for k, v in part["parameters"]["10u"].items() if k != "vector"}
+    rain = parameter(228, [-0.001, 0.5], accumulation={"per": "hour"})
+    part |= {"interpolation": "linear", "parameters": {"10u": wind, "tp": rain}}
+    bundle = replace(bundle_of(shape=(181, 360), grib=part), channels=("10u", "tp"))
+    with codes.opened(wind_message("10u", 6, globe=GLOBE)) as handle:
+        told = handle.message()
+        handle.set("paramId", 228)
+        handle.set("stepRange", "0-6")
+        handle.set_values(np.abs(handle.values()) / 1000)
+        given = tmp_path / "given.grib2"
+        given.write_bytes(told + handle.message())
+    wants = Wants(read_manifest(part))
+    (step,) = complete_steps([given], wants)
+    (tmp_path / file_name(step.key.text)).write_bytes(given.read_bytes())
+
+    known = read_known([given], wants.manifest)
+    scores = score_results(Results(tmp_path, (given,)), known, bundle, wants)
+
+    assert list(scores) == ["10u"]
