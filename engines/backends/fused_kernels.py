@@ -163,10 +163,13 @@ def kernel(function: Callable[..., None]) -> Any:
 
 def trouble(device: torch.device) -> str:
     """Return why the kernels cannot be used on a GPU, "" where they can; tries them."""
-    norm = torch.nn.GroupNorm(4, 16, device=device)
+    norm = torch.nn.GroupNorm(4, 16, device=device).requires_grad_(requires_grad=False)
     zeros, x = torch.zeros(16, device=device), torch.ones(1, 16, 2, 2, device=device)
     try:
-        joined(normed(x, norm.requires_grad_(requires_grad=False), zeros), x, zeros, 1.0)
+        # Triton launches on the current device, whatever its tensors say.
+        with torch.cuda.device(device):
+            joined(normed(x, norm, zeros), x, zeros, 1.0)
+            torch.cuda.synchronize(device)
     # Whatever a compiler, a linker or a driver says: without them it is slower, not wrong.
     except Exception as error:  # noqa: BLE001
         return f"{type(error).__name__}: {error}".partition("\n")[0]

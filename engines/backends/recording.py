@@ -5,6 +5,7 @@ for fixed shapes and launched as a whole, so that what remains is the kernels' o
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -41,7 +42,8 @@ class Plain:
 
     def __call__(self, arrays: Arrays) -> Array:
         """Return the function's answer for `arrays`."""
-        with torch.no_grad():
+        on_gpu = self._device.type == "cuda"
+        with torch.no_grad(), torch.cuda.device(self._device) if on_gpu else nullcontext():
             given = [torch.from_numpy(np.ascontiguousarray(a)).to(self._device) for a in arrays]
             return np.asarray(self._function(*given).cpu().numpy(), dtype=np.float32)
 
