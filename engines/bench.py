@@ -78,13 +78,14 @@ def eager(bundle: Bundle, choice: EngineChoice) -> Denoiser:
     """Open a bundle on PyTorch as most would: no compiler, no recorded graph."""
     # Heavy, and wanted only in the process that measures it.
     from engines.backends import torch as door  # noqa: PLC0415
+    from engines.backends.torch_network import load as fill  # noqa: PLC0415
     from engines.networks import build, from_plain  # noqa: PLC0415
 
     if choice.device == "cpu":
         return door.open_denoiser(bundle, choice)
     shape = from_plain(bundle.network, str(bundle.path / MODEL))
     network = build(shape)
-    door.load(network, bundle)
+    fill(network, bundle)
     settings = door.TorchSettings(
         precision=choice.precision or "f32",
         device=choice.device or "cuda",

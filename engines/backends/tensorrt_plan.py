@@ -88,7 +88,7 @@ def network_onnx(bundle: Bundle, precision: str) -> bytes:
         return (bundle.path / NETWORK).read_bytes()
     try:
         # Heavy, and only building a plan needs it; running one does not.
-        from engines.backends.torch import load  # noqa: PLC0415
+        from engines.backends.torch_network import load  # noqa: PLC0415
         from engines.export import to_onnx  # noqa: PLC0415
         from engines.networks import build, from_plain  # noqa: PLC0415
     except ModuleNotFoundError as error:

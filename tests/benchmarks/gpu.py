@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from engines.backends.torch import can_fuse, device_of, settle
+from engines.backends.torch_network import can_fuse, device_of, settle
 from tests.benchmarks.gpu_bench import Bench, Result
 from tests.benchmarks.gpu_cases import Case, foreign, narrow, wind
 from tests.benchmarks.gpu_checks import checks

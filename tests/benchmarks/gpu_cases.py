@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from engines.backends.torch import load
+from engines.backends.torch_network import load
 from engines.bundle import Bundle, open_manifest
 from engines.denoiser import Array
 from engines.manifest import Preconditioning

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from engines.backends import device_heun
 from engines.backends.device_heun import preconditioned
 from engines.backends.recording import Recorded
-from engines.backends.torch import DTYPES, TorchDenoiser, TorchSettings, prepared
+from engines.backends.torch import TorchDenoiser, TorchSettings
+from engines.backends.torch_network import DTYPES, prepared
 from engines.denoiser import Array
 from engines.precondition import sigma_range
 from engines.sampler import calls, levels

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.backends.fused_kernels import ADDED, NOTHING, SCALED, joined, normed
-from engines.backends.torch import prepared
+from engines.backends.torch_network import prepared
 from engines.networks import NetworkSettings
 from tests.contracts.small_networks import stirred
 
