@@ -115,12 +115,8 @@ def _add_step(
     """Add one step to the scorers, made as needed; False if nothing of it has a truth."""
     known, choices = against
     baseline: Array = interpolated(step, bundle)
-    # A coarse amount may gather over other hours than the product, and so may a truth.
-    gathered = {field.parameter for field in step.fields if field.interval is not None}
     is_known = False
     for result in find(path, choices):
-        if result.parameter in gathered:
-            continue
         truth = known.at(result.parameter, step.key.valid_time)
         if truth is None:
             continue
