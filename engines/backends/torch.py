@@ -19,7 +19,6 @@ from engines.backends.fitting import Fitting
 from engines.backends.recording import Plain, Recorded, Runner, guarded
 from engines.backends.torch_network import (
     DTYPES,
-    can_fuse,
     device_of,
     load,
     prepared,
@@ -44,16 +43,14 @@ MOST_GRAPHS = 12
 class TorchSettings:
     """How PyTorch runs a network.
 
-    sizes: the numbers of tiles in one call, rising. fused: whether Triton's kernels do what is
-    between the convolutions of a half network, on a GPU. compiled: whether torch.compile makes the
-    kernels, which takes a minute a bucket and a C compiler. recorded: whether a GPU replays
+    sizes: the numbers of tiles in one call, rising. compiled: whether torch.compile makes
+    the kernels, which takes a minute a bucket and a C compiler. recorded: whether a GPU replays
     CUDA graphs; a CPU never does.
     """
 
     precision: str = "f32"
     device: str = "cpu"
     sizes: tuple[int, ...] = (1,)
-    fused: bool = False
     compiled: bool = False
     recorded: bool = True
 
@@ -87,7 +84,7 @@ class TorchDenoiser:
             self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
             self._pool = torch.cuda.graph_pool_handle()
         dtype = DTYPES[settings.precision]
-        move = partial(prepared, network, dtype, self._device, fused=settings.fused)
+        move = partial(prepared, network, dtype, self._device)
         inner: Callable[..., Tensor] = guarded(move, self._device, "loading the weights")
         if settings.compiled:
             inner = torch.compile(inner, mode="max-autotune-no-cudagraphs", dynamic=False)
@@ -214,7 +211,6 @@ def open_denoiser(bundle: Bundle, choice: EngineChoice) -> TorchDenoiser:
         precision=precision,
         device=device,
         sizes=buckets(choice.batch or (GPU_BATCH if on_gpu else 1)),
-        fused=on_gpu and precision != "f32" and can_fuse(device_of(device)),
     )
     shape = from_plain(bundle.network, str(bundle.path / MODEL))
     network = build(shape)

@@ -1,6 +1,4 @@
-"""A bundle's network as PyTorch runs it: on its device, in its precision, with its kernels."""
-
-import logging
+"""A bundle's network as PyTorch runs it: on its device, in its precision."""
 
 import torch
 from safetensors.numpy import load_file
@@ -9,11 +7,8 @@ from torch.nn import functional
 
 from engines.bundle import WEIGHTS, Bundle
 from engines.errors import BundleError
-from engines.networks.block import Block
 from engines.networks.layers import Conv
 from engines.networks.lowered import EMBEDDING
-
-_log = logging.getLogger(__name__)
 
 DTYPES = {"f32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -32,28 +27,20 @@ class FloatNorm(nn.Module):
         return normal.to(x.dtype)
 
 
-def prepared(
-    network: nn.Module, dtype: torch.dtype, device: torch.device, *, fused: bool = False
-) -> nn.Module:
+def prepared(network: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.Module:
     """Return `network` on `device`, channels last, the layers of its blocks in `dtype`.
 
     Norms, and the layers that embed noise and labels, stay float32: they cost little and lose much.
-    fused: let Triton's kernels do what is between convolutions.
     """
     network = network.eval().requires_grad_(requires_grad=False)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if fused:
-        # Triton, at its door: a CPU has no use for it.
-        from engines.backends.fused import fuse  # noqa: PLC0415
-
-        fuse(network)
     if dtype == torch.float32:
         return network
     for path, module in list(network.named_modules()):
         if isinstance(module, Conv | nn.Linear) and not path.startswith(EMBEDDING):
             module.to(dtype)
         for name, child in module.named_children():
-            if isinstance(child, nn.GroupNorm) and not (fused and isinstance(module, Block)):
+            if isinstance(child, nn.GroupNorm):
                 setattr(module, name, FloatNorm(child))
     return network
 
@@ -66,19 +53,6 @@ def load(network: nn.Module, bundle: Bundle) -> None:
         network.load_state_dict({name: torch.from_numpy(found[name]) for name in found})
     except (OSError, ValueError, RuntimeError) as error:
         raise BundleError(f"{path}: does not fit the bundle's network: {error}") from error
-
-
-def can_fuse(device: torch.device) -> bool:
-    """Tell whether Triton's kernels run on a GPU; where they do not, a line of log says why."""
-    try:
-        from engines.backends.fused_kernels import trouble  # noqa: PLC0415
-    except ImportError as error:
-        found = str(error)
-    else:
-        found = trouble(device)
-    if found:
-        _log.warning("%s: norms and activations take longer without Triton: %s", device, found)
-    return not found
 
 
 def device_of(name: str) -> torch.device:

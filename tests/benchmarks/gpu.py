@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from engines.backends.torch_network import can_fuse, device_of, settle
+from engines.backends.torch_network import device_of, settle
 from tests.benchmarks.gpu_bench import Bench, Result
 from tests.benchmarks.gpu_cases import Case, foreign, narrow, wind
 from tests.benchmarks.gpu_checks import checks
@@ -42,9 +42,8 @@ def main() -> int:
         side, copied = (256, 1 << 22) if chosen.quick else (8192, 1 << 31)
         limits = ceilings(device, side, copied)
         batches = (1, 2) if chosen.quick else BATCHES
-        fuses = device.type == "cuda" and can_fuse(device)
-        bench = Bench(device, limits, output, deadline, batches, fuses)
-        bench.note("machine", **_machine(device), can_fuse=fuses)
+        bench = Bench(device, limits, output, deadline, batches)
+        bench.note("machine", **_machine(device))
         bench.note("ceilings", **asdict(limits))
         print(json.dumps(asdict(limits)), flush=True)
         cases = [_case(name, quick=chosen.quick) for name in chosen.networks]
@@ -88,7 +87,7 @@ def _case(name: str, *, quick: bool) -> Case:
 
 
 def _check(bench: Bench, case: Case) -> None:
-    for found in checks(case, bench.device, can_fuse=bench.can_fuse):
+    for found in checks(case, bench.device):
         bench.note("check", **found)
         print("ok  " if found["ok"] else "FAIL", json.dumps(found, default=float), flush=True)
         bench.let_go()

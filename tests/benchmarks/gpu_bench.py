@@ -20,17 +20,13 @@ Result = dict[str, Any]
 
 @dataclass(slots=True)
 class Bench:
-    """One run of the benchmark on one device. deadline: monotonic; what is later is left out.
-
-    can_fuse: whether Triton's kernels run here.
-    """
+    """One run of the benchmark on one device. deadline: monotonic; what is later is left out."""
 
     device: torch.device
     limits: Ceilings
     output: TextIO
     deadline: float
     batches: tuple[int, ...]
-    can_fuse: bool
     results: list[Result] = field(default_factory=list)
 
     def note(self, what: str, **facts: Any) -> None:

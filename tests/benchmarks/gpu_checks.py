@@ -24,11 +24,10 @@ SAME = {"f32": 1e-4, "fp16": 1e-2, "bf16": 8e-2}
 SLACK_BYTES = 128 << 20
 
 
-def checks(case: Case, device: torch.device, *, can_fuse: bool) -> Iterator[Check]:
+def checks(case: Case, device: torch.device) -> Iterator[Check]:
     """Run every check that fits the case and the device; each tells whether it is `ok`."""
     for precision in ("f32", "fp16", "bf16"):
-        fused = can_fuse and precision != "f32"
-        settings = TorchSettings(precision, str(device), (1, 4), fused=fused)
+        settings = TorchSettings(precision, str(device), (1, 4))
         engine = TorchDenoiser(case.make(), case.shape, case.around, settings)
         facts = {"network": case.name, "precision": precision}
         if case.bundle is not None:

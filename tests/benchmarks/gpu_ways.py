@@ -44,9 +44,6 @@ def measure(bench: Bench, case: Case) -> None:
     if bench.device.type == "cuda":
         for precision in ("f32", "fp16", "bf16"):
             _graph(subject, "graph", precision, prepared(case.make(), *_how(subject, precision)))
-            if bench.can_fuse and precision != "f32":
-                made = prepared(case.make(), *_how(subject, precision), fused=True)
-                _graph(subject, "graph, fused", precision, made)
             _run_graph(subject, precision)
     for precision in ("f32", "fp16"):
         _from_host(subject, precision)
@@ -123,8 +120,7 @@ def _graph(
 def _run_graph(subject: Subject, precision: str) -> None:
     """Time the replay of a whole run of the sampler, as `sample` has it."""
     case, device, dtype = subject.case, subject.bench.device, DTYPES[precision]
-    fused = subject.bench.can_fuse and precision != "f32"
-    network = prepared(case.make(), dtype, device, fused=fused)
+    network = prepared(case.make(), dtype, device)
     denoise = preconditioned(network, dtype, case.around.kind)
     schedule = levels(case.sampler, sigma_range(case.around.kind))
     fixed = [schedule[:1].astype(np.float32)]
@@ -168,8 +164,7 @@ def _from_host(subject: Subject, precision: str) -> None:
     for batch in _sizes(subject, precision):
         if case.costly and batch > (2 if precision == "f32" else COSTLY_RUN):
             continue
-        fused = subject.bench.can_fuse and precision != "f32"
-        settings = TorchSettings(precision, str(device), (batch,), fused=fused)
+        settings = TorchSettings(precision, str(device), (batch,))
         engine = TorchDenoiser(case.make(), case.shape, case.around, settings)
         x, sigma, condition, labels = case.arrays(batch)
         denoise = partial(engine.denoise, x, sigma, condition, labels)
@@ -215,7 +210,7 @@ def measure_compiled(bench: Bench, case: Case) -> None:
 
 def profile(bench: Bench, case: Case, folder: Path) -> None:
     """Write which kernels take the time of a call in fp16."""
-    network = prepared(case.make(), torch.float16, bench.device, fused=bench.can_fuse)
+    network = prepared(case.make(), torch.float16, bench.device)
     denoise = preconditioned(network, torch.float16, case.around.kind)
     tensors = _four(case.tensors(min(PROFILED, max(bench.batches)), bench.device))
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]

@@ -1,1 +1,0 @@
-"""Tests of what backends are made of."""
