@@ -81,9 +81,10 @@ def vp(sigma: NDArray[np.floating[Any]], _sigma_data: float) -> Coefficients:
     s = np.asarray(sigma, dtype=np.float64)
     # In float32 and in this order, as networks of this kind were trained: at low levels the
     # difference of roots cancels, and exact times would move a network with Fourier features
-    # by 5e-4.
+    # by 5e-4. A logarithm that is rounded once is the same on every machine.
     low = np.asarray(sigma, dtype=np.float32)
-    root = np.sqrt(np.float32(BETA_MIN**2) + np.float32(2 * BETA_SLOPE) * np.log(1 + low**2))
+    log = np.log((1 + low**2).astype(np.float64)).astype(np.float32)
+    root = np.sqrt(np.float32(BETA_MIN**2) + np.float32(2 * BETA_SLOPE) * log)
     time = (root - np.float32(BETA_MIN)) / np.float32(BETA_SLOPE)
     return Coefficients(
         c_skip=np.ones(s.shape, np.float32),
