@@ -153,6 +153,7 @@ def engine_key(bundle: Bundle, choice: EngineChoice, environment: Mapping[str, s
         batch=choice.batch,
         flags=(
             f"recipe={_RECIPE}",
+            *(["torch.compile"] if choice.compiled else []),
             *(f"{name}={environment[name]}" for name in _DECISIVE if name in environment),
         ),
     )

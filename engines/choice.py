@@ -20,6 +20,7 @@ class EngineChoice:
     their number: hosts that must give the same bytes need the same number.
     device: `cpu`, `cuda` or `cuda:1`. batch: the most tiles in one call.
     cache: a folder of mode 0700 for what a backend compiles; None compiles at every start.
+    compiled: whether torch.compile makes PyTorch's kernels: minutes at every start, and a compiler.
     """
 
     backend: str = "auto"
@@ -28,6 +29,7 @@ class EngineChoice:
     device: str | None = None
     batch: int | None = None
     cache: Path | None = None
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         """Refuse words and numbers that no backend knows, all faults at once."""
@@ -39,6 +41,10 @@ class EngineChoice:
             (
                 f"engine.precision is {self.precision!r}, wanted one of {', '.join(PRECISIONS)}",
                 self.precision not in (None, *PRECISIONS),
+            ),
+            (
+                f"engine.compiled is true and engine.backend {self.backend}, wanted torch",
+                self.compiled and self.backend != "torch",
             ),
         ]
         checks += [

@@ -39,6 +39,7 @@ def open_bundle(  # noqa: PLR0913 - what an operator may choose, one word each
     device: str | None = None,
     batch: int | None = None,
     *,
+    compiled: bool = False,
     fallback: bool = False,
 ) -> Denoiser:
     """Return the bundle's network on a runtime, checked against its golden vectors.
@@ -46,7 +47,8 @@ def open_bundle(  # noqa: PLR0913 - what an operator may choose, one word each
     backend: `auto` takes TensorRT on an NVIDIA GPU that has it, PyTorch on another one, and
     OpenVINO on a CPU; `gaussian` is the closed form for a residual of deviation 1, which needs no
     network and learned nothing. precision: None is float32 on a CPU, half on a GPU; `auto` tries
-    and takes the fastest that is right. threads, device, batch: see `EngineChoice`.
+    and takes the fastest that is right. threads, device, batch, compiled: see
+    `EngineChoice`.
     cache: a folder of mode 0700 for engines and what they have shown, so that each is tried once,
     in a process of its own; None tries those that may end a process at every start.
     fallback: whether `auto` may take a slower backend where the device's own fails.
@@ -54,7 +56,7 @@ def open_bundle(  # noqa: PLR0913 - what an operator may choose, one word each
     """
     opened = bundle if isinstance(bundle, Bundle) else open_manifest(bundle)
     named = None if precision == FASTEST else precision
-    choice = EngineChoice(backend, named, threads, device, batch)
+    choice = EngineChoice(backend, named, threads, device, batch, compiled=compiled)
     if choice.backend == "openvino" and choice.device not in (None, "cpu"):
         raise UsageError(f"engine.device is {choice.device!r}, the openvino backend knows cpu")
     if choice.backend == "gaussian":

@@ -39,6 +39,8 @@ class EngineSettings:
     fusion: Fusion = "end"
     #: threads of one engine's calls on a CPU; None: the cores, shared out among the engines
     threads: int | None = None
+    #: whether torch.compile makes PyTorch's kernels: minutes at every start, and a C compiler
+    compiled: bool = False
     #: where compiled networks and interpolation weights are kept, mode 0700
     cache: Path | None = None
 
@@ -85,6 +87,7 @@ def open_engines(bundle: Bundle, settings: EngineSettings) -> tuple[Denoiser, ..
             cache,
             device,
             settings.batch,
+            compiled=settings.compiled,
             fallback=settings.fallback,
         )
         for device in settings.devices or (None,)

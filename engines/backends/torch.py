@@ -211,6 +211,7 @@ def open_denoiser(bundle: Bundle, choice: EngineChoice) -> TorchDenoiser:
         precision=precision,
         device=device,
         sizes=buckets(choice.batch or (GPU_BATCH if on_gpu else 1)),
+        compiled=choice.compiled,
     )
     shape = from_plain(bundle.network, str(bundle.path / MODEL))
     network = build(shape)

@@ -111,3 +111,8 @@ def test_auto_precision_takes_one_that_is_right(folder: Path, tmp_path: Path) ->
     spec = open_bundle(folder, "openvino", "auto", threads=1, cache=cache).spec
 
     assert spec.precision in [engine.proof.key.precision for engine in kept(cache)]
+
+
+def test_only_torch_compiles(folder: Path) -> None:
+    with pytest.raises(UsageError, match="compiled is true and engine.backend auto, wanted torch"):
+        open_bundle(folder, compiled=True)
