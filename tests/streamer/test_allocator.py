@@ -1,5 +1,6 @@
 """Memory that arrays give back is used again."""
 
+import ctypes
 import subprocess
 import sys
 
@@ -37,3 +38,39 @@ def test_a_field_after_a_field_costs_no_page_faults() -> None:
     print(f"page faults of 100 times 8 fields of 521 KB: {kept} kept, {given_back} given back")
     assert kept < 100
     assert given_back > 10_000
+
+
+COUNT_HEAPS = """
+import ctypes, sys, threading
+import numpy as np
+from streamer.allocator import keep_freed_memory
+
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+together = threading.Barrier(8)
+def work():
+    together.wait()
+    np.ones((181, 360))
+    together.wait()
+threads = [threading.Thread(target=work) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+libc.malloc_info(0, ctypes.c_void_p(libc.fdopen(1, b"w")))
+libc.fflush(None)
+"""
+
+
+def heaps(how: str) -> int:
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT_HEAPS, how], capture_output=True, text=True, check=True
+    )
+    return done.stdout.count("<heap nr=")
+
+
+def test_threads_that_come_and_go_share_two_heaps() -> None:
+    if not hasattr(ctypes.CDLL(None), "malloc_info"):
+        pytest.skip("this C library has no malloc_info")
+
+    assert heaps("keep") <= 2 < heaps("give back")
