@@ -2,7 +2,7 @@
 
 Full networks (width 128, tiles of 144x360, 16 channels to 6, 4 labels) with random weights, under
 every preconditioning, as a table of largest differences relative to the largest value. Small ones
-are tests of their own (`test_parity.py`). Needs about 20 minutes of two cores, and 6 GB.
+are tests of their own (`test_parity.py`). Needs about 50 minutes of one core.
 """
 
 import argparse
