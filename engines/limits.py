@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from engines.bundle import MODEL, Bundle
@@ -15,6 +16,7 @@ from engines.networks import build, from_plain
 _DTYPES = {"f32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 #: Sizes of what is measured: large enough to fill a device, done in a second on two cores.
 _MATRIX, _COPY_BYTES = {"cpu": 2048, "cuda": 8192}, {"cpu": 1 << 28, "cuda": 1 << 30}
+_CHANNELS, _IMAGE = 256, (128, 128)
 _TIMES = 4
 
 
@@ -32,7 +34,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """What a device did in a measurement just now: of a matrix product, and of a large copy."""
+    """What a device did just now: of a matrix product or convolution, and of a large copy."""
 
     flops_per_s: float
     bytes_per_s: float
@@ -64,12 +66,18 @@ def ceiling(device: str, precision: str) -> Ceiling:
     size = _MATRIX[kind]
     dtype = _DTYPES[precision]
     a = torch.rand(size, size, device=device).to(dtype)
+    x = torch.rand(1, _CHANNELS, *_IMAGE, device=device).to(dtype)
+    x = x.to(memory_format=torch.channels_last)
+    kernel = torch.rand(_CHANNELS, _CHANNELS, 3, 3, device=device).to(x)
     source = torch.ones(_COPY_BYTES[kind], dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     with torch.no_grad():
-        product_s = _best(lambda: torch.mm(a, a), kind)
+        # The better of two, since the library behind products is not the best on every CPU.
+        products = 2.0 * size**3 / _best(lambda: torch.mm(a, a), kind)
+        one_s = _best(lambda: functional.conv2d(x, kernel, padding=1), kind)
+        convolutions = 2.0 * 9 * _CHANNELS**2 * _IMAGE[0] * _IMAGE[1] / one_s
         copy_s = _best(lambda: target.copy_(source), kind)
-    return Ceiling(2.0 * size**3 / product_s, 2.0 * _COPY_BYTES[kind] / copy_s)
+    return Ceiling(max(products, convolutions), 2.0 * _COPY_BYTES[kind] / copy_s)
 
 
 def _best(call: Callable[[], object], kind: str) -> float:

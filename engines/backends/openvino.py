@@ -1,5 +1,6 @@
 """The door to OpenVINO: runs a bundle's ONNX network on a CPU, one tile a call."""
 
+import os
 import sys
 from typing import Any
 
@@ -108,6 +109,9 @@ def _properties(choice: EngineChoice, precision: str) -> dict[str, Any]:
     }
     if choice.threads is not None:
         properties["INFERENCE_NUM_THREADS"] = choice.threads
+        if choice.threads < len(os.sched_getaffinity(0)):
+            # Bound to cores, the threads of two engines would get the same ones and take turns.
+            properties["ENABLE_CPU_PINNING"] = False
     if choice.cache is not None:
         properties["CACHE_DIR"] = str(private_folder(choice.cache))
     return properties

@@ -82,4 +82,7 @@ def _replica(network: nn.Module, task: Task) -> nn.Module:
         assert type(module) is type(other), name
         for key, weight in module.named_parameters(recurse=False):
             setattr(other, key, nn.Parameter(weight.data))
+        for key, buffer in module.named_buffers(recurse=False):
+            # Fourier features are drawn at random: a replica must have the network's.
+            setattr(other, key, buffer)
     return replica

@@ -19,7 +19,7 @@ def facts(model: Model, statistics: Mapping[str, Normalisation], weights: int) -
     """
     bodies = model["grib"].get("parameters", {})
     sampler = asdict(_sampler(model))
-    once = calls(_sampler(model))
+    once = calls(_sampler(model), model["preconditioning"]["kind"])
     tiles = len(_layout(model).tiles)
     return {
         "name": model["name"],

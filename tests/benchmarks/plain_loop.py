@@ -50,8 +50,6 @@ class PlainLoop:
         key = client.TopicPartition(self._reads, 0)
         self._consumer.subscribe(topics=[self._reads], listener=self._listener)
         client.look_up(self._consumer, [self._reads], 30.0)
-        while not self._listener.held:
-            self._consumer.poll(_POLL_MS)
         waiting: list[tuple[bytes, bytes]] = []
         while not self._is_over.is_set():
             for record in self._consumer.poll(_POLL_MS).get(key, ()):

@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from engines.errors import EngineError, UsageError
+from engines.networks import build
 from engines.training.fit import Until, fit
 from engines.training.fitted import Fitted
 from engines.training.pairs_file import Lesson
 from engines.training.settings import Progress
 from engines.training.task import Task
+from engines.training.team import _replica
 from tests.engines.training.known import NETWORK, SETTINGS, TASK, known_lesson, known_pairs
 
 
@@ -24,6 +26,10 @@ def run(checkpoint: Path, task: Task = TASK, until: Until | None = None) -> Fitt
 
 def same(ours: Fitted, theirs: Fitted) -> bool:
     return all(np.array_equal(ours.weights[n], theirs.weights[n]) for n in ours.weights)
+
+
+def losses(fitted: Fitted) -> list[float]:
+    return [one.held_back_loss for one in fitted.history]
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +68,11 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
 def test_one_worker_repeats_what_dropout_forgets(tmp_path: Path) -> None:
     task = Task(replace(NETWORK, dropout=0.3), replace(SETTINGS, workers=1))
 
-    assert same(run(tmp_path / "first", task), run(tmp_path / "second", task))
+    first, second = run(tmp_path / "first", task), run(tmp_path / "second", task)
     sure = run(tmp_path / "sure", replace(task, network=NETWORK))
-    assert not same(run(tmp_path / "first", task), sure)
+
+    assert same(first, second)
+    assert losses(first) == losses(second) != losses(sure)
 
 
 def test_a_fit_that_was_interrupted_ends_as_one_that_was_not(tmp_path: Path) -> None:
@@ -213,3 +221,15 @@ def test_a_gpu_learns_the_same_lesson(tmp_path: Path) -> None:
     )
 
     assert gpu.held_back_loss == pytest.approx(cpu.held_back_loss, abs=0.1)
+
+
+def test_workers_share_the_noise_features_that_are_drawn_at_random() -> None:
+    task = Task(replace(NETWORK, architecture="ncsnpp"), replace(SETTINGS, workers=2))
+    network = build(task.network)
+
+    replica = _replica(network, task)
+
+    names = {name for name, _ in network.named_buffers()}
+    assert "map_noise.freqs" in names
+    found = dict(replica.named_buffers())
+    assert all(torch.equal(buffer, found[name]) for name, buffer in network.named_buffers())
