@@ -211,8 +211,9 @@ def _succession(
     factory: _Factory, model: Model, lines: Lines, change: threading.Event
 ) -> Succession:
     def open_next(folder: Path) -> _Next:
-        refuse_other_input(model.bundle, open_manifest(folder))
-        successor = open_model(factory.config, folder)
+        bundle = open_manifest(folder)
+        refuse_other_input(model.bundle, bundle)
+        successor = open_model(factory.config, bundle)
         return _Next(factory.line(successor), successor, lines, factory.metrics)
 
     named, digest = factory.config.model.bundle, model.bundle.digest

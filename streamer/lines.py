@@ -24,11 +24,6 @@ class Lines:
         self._gone: dict[str, Counters] = {}
 
     @property
-    def current(self) -> Dispatch:
-        """Where the next step goes."""
-        return self._current
-
-    @property
     def pending(self) -> int:
         """How many steps are begun and not made."""
         return sum(line.pending for line in self._all)

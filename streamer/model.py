@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from engines.bundle import Bundle, open_manifest
 from engines.denoiser import Denoiser, EngineSpec
@@ -53,12 +52,12 @@ class Model:
         }
 
 
-def open_model(config: Config, folder: Path | None = None) -> Model:
-    """Open the configured bundle, or the one in a folder, on the configured engines.
+def open_model(config: Config, bundle: Bundle | None = None) -> Model:
+    """Open the configured bundle, or another one, on the configured engines.
 
     Raises BundleError, EngineError.
     """
-    bundle = open_manifest(folder or config.model.bundle)
+    bundle = bundle or open_manifest(config.model.bundle)
     refuse_unknown(bundle.labels)
     return Model(bundle, read_manifest(bundle.grib), open_engines(bundle, config.engine))
 

@@ -104,12 +104,13 @@ def _encoded(draws: Array, template: Template, numbers: Sequence[Draw]) -> Itera
                 here = f"{where}, draw {draw.number}"
                 membership = _membership(template, draw)
                 message, packed, bound = _set(handle, values, template, membership, here)
-                is_proven = proven and _header(message) == _renumbered(proven, membership)
+                header = _header(message)
+                is_proven = proven and header == _renumbered(proven, membership)
                 found = read_back(message) if is_proven else None
                 if found is None:
                     found = _opened_again(message, target, (*template.wanted, *membership), here)
                 _refuse_changed(found, packed, bound, here)
-                proven = _header(message)
+                proven = header
                 yield message
     except CodesError as error:
         raise EncodeError(f"{here}: ecCodes cannot encode it: {error}") from error
