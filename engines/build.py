@@ -141,6 +141,7 @@ def engine_key(bundle: Bundle, choice: EngineChoice, environment: Mapping[str, s
     device = hardware(device_of(choice))
     return EngineKey(
         bundle=bundle.digest,
+        network=bundle.network_name,
         backend=choice.backend,
         version=runtime_version(choice.backend),
         precision=choice.precision or "default",
@@ -192,7 +193,9 @@ def _built(
     """Try the engine in another process and keep what came of it, a failure too."""
     failed = None
     with new_folder(cache, key) as folder:
-        request = Request(bundle.path, choice, key, folder, name_of(opener), limit_s)
+        request = Request(
+            bundle.path, choice, key, folder, name_of(opener), limit_s, bundle.network_name
+        )
         try:
             _run(request)
         except EngineError as error:

@@ -5,8 +5,9 @@ import json
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,21 +29,72 @@ GOLDEN = "golden.npz"
 WEIGHTS = "weights.safetensors"
 CARD = "README.md"
 FILES = (MODEL, NETWORK, WEIGHTS, STATISTICS, CONSTANTS, GOLDEN, CARD)
+#: The network that every bundle has, and the one that may be tuned through its own few calls.
+DENOISER, TUNED = "denoiser", "tuned"
 
 _SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkFiles:
+    """The names of what one network of a bundle consists of."""
+
+    network: str
+    weights: str
+    golden: str
+
+    @property
+    def all(self) -> tuple[str, str, str]:
+        """All of them: a network has each or is none."""
+        return self.network, self.weights, self.golden
+
+
+#: By network. Both are of one architecture and take and give the same arrays.
+NETWORKS: Mapping[str, NetworkFiles] = MappingProxyType(
+    {
+        DENOISER: NetworkFiles(NETWORK, WEIGHTS, GOLDEN),
+        TUNED: NetworkFiles("tuned.onnx", "tuned.safetensors", "tuned_golden.npz"),
+    }
+)
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Bundle(Manifest):
-    """A verified model on disk.
+    """A verified model on disk, seen through one of its networks.
 
-    path: its folder. digest: SHA-256 of SHA256SUMS, and so of everything that the sums cover.
-    constants: (K, H, W) float32, in the network's units, in the order of `constant_names`.
+    path: its folder. digest: SHA-256 of SHA256SUMS, and so of everything that the sums cover,
+    the other network too. constants: (K, H, W) float32, in the network's units, in the order of
+    `constant_names`. networks: those that it has. network_name: the one that is meant.
     """
 
     path: Path
     digest: str
     constants: Array
+    networks: tuple[str, ...] = (DENOISER,)
+    network_name: str = DENOISER
+
+    def of(self, network: str) -> "Bundle":
+        """Return the same bundle seen through a network. Raises BundleError if it has none such."""
+        if network not in self.networks:
+            raise BundleError(
+                f"{self.path}: has no network {network!r}, it has {', '.join(self.networks)}"
+            )
+        return replace(self, network_name=network)
+
+    @property
+    def network_path(self) -> Path:
+        """The ONNX file of the network that is meant."""
+        return self.path / NETWORKS[self.network_name].network
+
+    @property
+    def weights_path(self) -> Path:
+        """The weights of the network that is meant."""
+        return self.path / NETWORKS[self.network_name].weights
+
+    @property
+    def golden_path(self) -> Path:
+        """What the network that is meant must answer."""
+        return self.path / NETWORKS[self.network_name].golden
 
 
 def shipped_names() -> tuple[str, ...]:
@@ -72,17 +124,13 @@ def open_manifest(bundle: str | Path) -> Bundle:
     Raises BundleError with what was found, what was wanted and in which file.
     """
     path = locate(bundle)
-    digest = _verify_sums(path)
+    digest, networks = _verify_sums(path)
     fields = parse(_json(path / MODEL), _json(path / STATISTICS), str(path))
     wanted = (len(fields["constant_names"]), *fields["shape"])
     constants = read_arrays(path / CONSTANTS, {"constants": wanted})["constants"]
-    outside = external_tensors((path / NETWORK).read_bytes())
-    if outside:
-        raise BundleError(
-            f"{path / NETWORK}: tensor {outside[0]!r} keeps its data in another file, "
-            "wanted all data inside"
-        )
-    return Bundle(**fields, path=path, digest=digest, constants=constants)
+    for name in networks:
+        _refuse_data_outside(path / NETWORKS[name].network)
+    return Bundle(**fields, path=path, digest=digest, constants=constants, networks=networks)
 
 
 def read_arrays(path: Path, wanted: Mapping[str, tuple[int | None, ...]]) -> dict[str, Array]:
@@ -102,12 +150,12 @@ def read_arrays(path: Path, wanted: Mapping[str, tuple[int | None, ...]]) -> dic
 
 
 def weight_shapes(bundle: Bundle) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor in `weights.safetensors`, read from its header alone.
+    """Return the shape of each of the network's weights, read from the file's header alone.
 
     Raises BundleError where that cannot be read.
     Source: https://github.com/huggingface/safetensors (format).
     """
-    path = bundle.path / WEIGHTS
+    path = bundle.weights_path
     try:
         with path.open("rb") as opened:
             size_bytes = int.from_bytes(opened.read(8), "little")
@@ -130,6 +178,15 @@ def read_model(bundle: Bundle) -> Mapping[str, Any]:
     return found
 
 
+def _refuse_data_outside(network: Path) -> None:
+    outside = external_tensors(network.read_bytes())
+    if outside:
+        raise BundleError(
+            f"{network}: tensor {outside[0]!r} keeps its data in another file, "
+            "wanted all data inside"
+        )
+
+
 def _misfit(name: str, array: Any, shape: tuple[int | None, ...]) -> str:
     if array is None:
         return f"array {name!r} is missing"
@@ -142,21 +199,23 @@ def _misfit(name: str, array: Any, shape: tuple[int | None, ...]) -> str:
     return "" if np.isfinite(array).all() else f"array {name!r} holds numbers that are not finite"
 
 
-def _verify_sums(path: Path) -> str:
-    """Compare every file with its sum and return the digest of the list of sums."""
+def _verify_sums(path: Path) -> tuple[str, tuple[str, ...]]:
+    """Compare every file with its sum; return the digest of the list and the networks in it."""
     listed = path / SUMS
     if not listed.is_file():
         raise BundleError(f"{path}: found no {SUMS}, so this is not a bundle")
     raw = listed.read_bytes()
     sums = _sums(raw, listed)
-    faults = [f"{name}: not in {SUMS}" for name in FILES if name not in sums]
+    networks = tuple(name for name, files in NETWORKS.items() if any(f in sums for f in files.all))
+    named = dict.fromkeys((*FILES, *(file for name in networks for file in NETWORKS[name].all)))
+    faults = [f"{name}: not in {SUMS}" for name in named if name not in sums]
     for name, wanted in sums.items():
         fault = _file_fault(path, name, wanted)
         if fault:
             faults.append(f"{name}: {fault}")
     if faults:
         raise BundleError(f"{path}: {'; '.join(faults)}")
-    return hashlib.sha256(raw).hexdigest()
+    return hashlib.sha256(raw).hexdigest(), networks
 
 
 def _sums(raw: bytes, listed: Path) -> dict[str, str]:

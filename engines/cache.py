@@ -26,13 +26,15 @@ _LOCK = ".lock"
 class EngineKey:
     """Everything that decides an engine's bits; another value of any of it is another engine.
 
-    bundle: its digest, and so its network, tile and golden vectors. version: of the runtime.
+    bundle: its digest, and so its networks, tile and golden vectors. network: the one of them that
+    is meant. version: of the runtime.
     device: a GPU's name or a CPU's model. capability: a GPU's compute capability, or the CPU's
     vector instructions. units: multiprocessors of a GPU, or cores that we may use. threads: as
     chosen, None for the runtime's choice. flags: settings from the environment, as `NAME=value`.
     """
 
     bundle: str
+    network: str
     backend: str
     version: str
     precision: str

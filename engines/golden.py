@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from engines.bundle import GOLDEN, Bundle, read_arrays
+from engines.bundle import Bundle, read_arrays
 from engines.denoiser import Array, Denoiser
 from engines.errors import BundleError, EngineError, OutOfMemory
 
@@ -45,7 +45,7 @@ def read_golden(bundle: Bundle) -> Golden:
     }
     if bundle.labels:
         wanted["labels"] = (None, len(bundle.labels))
-    path = bundle.path / GOLDEN
+    path = bundle.golden_path
     found = read_arrays(path, wanted)
     bound = float(found.pop("bound"))
     lengths = {name: len(array) for name, array in found.items()}

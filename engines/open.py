@@ -119,7 +119,7 @@ def _proven(
             chosen = replace(chosen, precision=kept.proof.key.precision, cache=kept.folder)
         denoiser = load(bundle, chosen)
     golden = read_golden(bundle)
-    error, spec = check(denoiser, golden, str(bundle.path)), denoiser.spec
+    error, spec = check(denoiser, golden, str(bundle.golden_path)), denoiser.spec
     _log.info(
         "engine: %s %s %s on %s, %s; golden vectors to %.1e, bound %.0e, up to %d tiles a call",
         spec.backend, spec.version, spec.precision, spec.device, why, error,

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from engines.backends.cuda_driver import Gpu
-from engines.bundle import Bundle, open_manifest
+from engines.bundle import DENOISER, Bundle, open_manifest
 from engines.cache import EngineKey, key_of
 from engines.choice import EngineChoice
 from engines.denoiser import Array, Denoiser
@@ -45,6 +45,7 @@ class Request:
     folder: Path
     opener: str
     limit_s: float
+    network: str = DENOISER
 
     def to_json(self) -> str:
         """Return it as text for another process."""
@@ -64,6 +65,7 @@ class Request:
             folder=folder,
             opener=plain["opener"],
             limit_s=plain["limit_s"],
+            network=plain["network"],
         )
 
 
@@ -84,7 +86,7 @@ def tried(request: Request, now: Callable[[], datetime]) -> Proof:
 
     Raises BundleError, and EngineError naming tensor, noise level, error and bound.
     """
-    bundle = open_manifest(request.bundle)
+    bundle = open_manifest(request.bundle).of(request.network)
     golden = read_golden(bundle)
     device = request.choice.device or "cpu"
     # The context itself counts for nobody: whoever runs on the GPU has one.
@@ -93,7 +95,7 @@ def tried(request: Request, now: Callable[[], datetime]) -> Proof:
     began = time.perf_counter()
     denoiser = named(request.opener)(bundle, request.choice)
     opened_s = time.perf_counter() - began
-    error = check(denoiser, golden, str(bundle.path))
+    error = check(denoiser, golden, str(bundle.golden_path))
     seconds = seconds_a_call(denoiser, golden)
     return Proof(
         key=request.key,

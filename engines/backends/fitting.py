@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from engines.bundle import NETWORK, Bundle
+from engines.bundle import Bundle
 from engines.denoiser import Array
 from engines.errors import EngineError
 
@@ -23,7 +23,7 @@ class Fitting:
         """Return what fits a bundle's network."""
         channels = len(bundle.channels)
         return cls(
-            where=str(bundle.path / NETWORK),
+            where=str(bundle.network_path),
             channels=channels,
             beside=channels + len(bundle.constants),
             tile=bundle.tile,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from engines.backends.fitting import Fitting
-from engines.bundle import NETWORK, Bundle
+from engines.bundle import Bundle
 from engines.choice import EngineChoice, buckets, chosen_precision
 from engines.denoiser import Array, EngineSpec
 from engines.errors import EngineError, OutOfMemory, UsageError
@@ -120,7 +120,7 @@ def _session(runtime: Any, bundle: Bundle, choice: EngineChoice, device: str) ->
         settings.intra_op_num_threads = choice.threads
     # Its idle threads would otherwise burn the cores that decoding and encoding need.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    path = str(bundle.path / NETWORK)
+    path = str(bundle.network_path)
     session = runtime.InferenceSession(path, settings, providers=[(provider, options)])
     if session.get_providers()[0] != provider:
         # It takes the CPU without a word where a library of CUDA is missing.

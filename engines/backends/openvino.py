@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from engines.backends.fitting import Fitting
-from engines.bundle import NETWORK, Bundle
+from engines.bundle import Bundle
 from engines.cache import private_folder
 from engines.choice import EngineChoice, chosen_precision
 from engines.denoiser import Array, EngineSpec
@@ -87,7 +87,7 @@ def _compile(bundle: Bundle, inputs: list[Array], choice: EngineChoice, precisio
     # A CPU without it would compute in float32 and say nothing.
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise EngineError("this CPU has no bf16, wanted f32")
-    path = bundle.path / NETWORK
+    path = bundle.network_path
     model = core.read_model(path)
     if len(model.inputs) != len(inputs):
         raise EngineError(f"{path}: has {len(model.inputs)} inputs, wanted {len(inputs)}")

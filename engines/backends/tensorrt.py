@@ -45,7 +45,7 @@ class TensorRtDenoiser:
         self._spec = EngineSpec(
             "tensorrt", precision, f"{device} {found.device}", version, sizes[-1], sizes
         )
-        self._around, self._where = bundle.preconditioning, str(bundle.path)
+        self._around, self._where = bundle.preconditioning, str(bundle.network_path)
         self._gpu = Gpu(int(device.partition(":")[2] or 0))
         with self._gpu.current():
             self._load(trt, bundle, choice)
@@ -215,7 +215,7 @@ def _plan(
         return path.read_bytes()
     request = tensorrt_plan.PlanRequest(
         onnx=tensorrt_plan.network_onnx(bundle, spec.precision),
-        where=str(bundle.path),
+        where=str(bundle.network_path),
         sizes=spec.buckets,
         exact=spec.precision == "f32",
         here=True,

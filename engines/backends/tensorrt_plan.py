@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from engines.bundle import MODEL, NETWORK, Bundle
+from engines.bundle import MODEL, Bundle
 from engines.cache import write_whole
 from engines.errors import EngineError, UsageError
 
@@ -85,7 +85,7 @@ def network_onnx(bundle: Bundle, precision: str) -> bytes:
     half precision is exported from its weights. Raises UsageError where torch is missing.
     """
     if precision == "f32":
-        return (bundle.path / NETWORK).read_bytes()
+        return bundle.network_path.read_bytes()
     try:
         # Heavy, and only building a plan needs it; running one does not.
         from engines.backends.torch_network import load  # noqa: PLC0415

@@ -5,7 +5,7 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engines.bundle import WEIGHTS, Bundle
+from engines.bundle import Bundle
 from engines.errors import BundleError
 from engines.networks.layers import Conv
 from engines.networks.lowered import EMBEDDING
@@ -47,7 +47,7 @@ def prepared(network: nn.Module, dtype: torch.dtype, device: torch.device) -> nn
 
 def load(network: nn.Module, bundle: Bundle) -> None:
     """Fill a network with a bundle's weights, strictly. Raises BundleError where they misfit."""
-    path = bundle.path / WEIGHTS
+    path = bundle.weights_path
     try:
         found = load_file(path)
         network.load_state_dict({name: torch.from_numpy(found[name]) for name in found})

@@ -20,6 +20,7 @@ from streamer.grib.manifest import read_manifest
 
 #: Ends of the names of tensors that were not learned.
 _BUFFERS = ("resample_filter", "map_noise.freqs")
+_HEAD = "network  case       sigma     error     bound"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +52,30 @@ def run(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     bundle = open_manifest(arguments.bundle)
     _refuse_misfits(bundle)
+    proven = {name: _proven(bundle.of(name), arguments) for name in bundle.networks}
+    engine = next(iter(proven.values()))[0]
+    answers = [(name, case) for name, (_, found) in proven.items() for case in found]
+    found = {
+        "bundle": bundle.name,
+        "digest": bundle.digest,
+        "engine": engine,
+        "networks": list(proven),
+        "golden_cases": len(answers),
+        "largest_error": max(case.error for _, case in answers),
+        "bound": max(case.bound for _, case in answers),
+        "cases": [{"network": name, **asdict(case)} for name, case in answers],
+    }
+    verdict = (
+        f"{bundle.name} ({bundle.digest[:12]}) is sound: {engine} reproduces {len(answers)} golden "
+        f"cases of {' and '.join(proven)}; errors are relative to the largest value"
+    )
+    text = "\n".join([_HEAD, *(_line(name, case) for name, case in answers), verdict])
+    result(found if arguments.json else text, as_json=arguments.json)
+    return 0
+
+
+def _proven(bundle: Bundle, arguments: argparse.Namespace) -> tuple[str, tuple[Case, ...]]:
+    """Return the engine of one network in words, and how it answers its golden cases."""
     golden = read_golden(bundle)
     # Opening holds the engine against the golden cases and refuses a wrong one.
     asked = {} if arguments.precision is None else {"precision": arguments.precision}
@@ -58,24 +83,9 @@ def _verify(arguments: argparse.Namespace) -> int:
     spec = denoiser.spec
     if spec.backend == "gaussian":
         raise UsageError("--backend gaussian has no network that golden vectors could prove")
+    weight_shapes(bundle)
     engine = f"{spec.backend} {spec.version} {spec.precision} on {spec.device}"
-    answers = tuple(cases(denoiser, golden))
-    found = {
-        "bundle": bundle.name,
-        "digest": bundle.digest,
-        "engine": engine,
-        "golden_cases": len(answers),
-        "largest_error": max(answer.error for answer in answers),
-        "bound": answers[0].bound,
-        "cases": [asdict(answer) for answer in answers],
-    }
-    verdict = (
-        f"{bundle.name} ({bundle.digest[:12]}) is sound: {engine} reproduces "
-        f"{len(answers)} golden cases; errors are relative to the largest value"
-    )
-    text = "\n".join(["case       sigma     error     bound", *map(_line, answers), verdict])
-    result(found if arguments.json else text, as_json=arguments.json)
-    return 0
+    return engine, tuple(cases(denoiser, golden))
 
 
 def _refuse_misfits(bundle: Bundle) -> None:
@@ -90,11 +100,11 @@ def _refuse_misfits(bundle: Bundle) -> None:
     if unnamed:
         raise UsageError(f"{bundle.path}: grib.parameters lacks {', '.join(unnamed)}")
     refuse_unknown(bundle.labels)
-    weight_shapes(bundle)
 
 
-def _line(answer: Case) -> str:
-    return f"{answer.index:4d} {answer.sigma:11g} {answer.error:9.1e} {answer.bound:9.0e}"
+def _line(network: str, answer: Case) -> str:
+    numbers = f"{answer.index:4d} {answer.sigma:11g} {answer.error:9.1e} {answer.bound:9.0e}"
+    return f"{network:8s} {numbers}"
 
 
 def _info(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.build import forget
-from engines.bundle import open_manifest
+from engines.bundle import DENOISER, NETWORKS, Bundle, open_manifest
 from engines.cache import default_cache, private_folder
 from engines.choice import BACKENDS, PRECISIONS
 from engines.denoiser import EngineSpec
@@ -53,11 +53,14 @@ def _configure_build(parser: argparse.ArgumentParser) -> None:
     add("--device", help="cpu, cuda or cuda:1; default: a GPU if there is one")
     add("--batch", type=int, help="the most tiles in one call")
     add("--threads", type=int, help="of one call on a CPU; default: every core")
+    add(
+        "--network", choices=list(NETWORKS), default=DENOISER, help="which of the bundle's networks"
+    )
     add("--again", action="store_true", help="forget first what is kept of this bundle")
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    bundle = open_manifest(arguments.bundle)
+    bundle = open_manifest(arguments.bundle).of(arguments.network)
     cache = _cache(arguments)
     if arguments.again:
         say(f"forgot {forget(bundle, cache)} engines of {bundle.name}")
@@ -71,7 +74,7 @@ def _build(arguments: argparse.Namespace) -> int:
         arguments.device,
         arguments.batch,
     )
-    made = _made(kept(cache), bundle.digest, denoiser.spec)
+    made = _made(kept(cache), bundle, denoiser.spec)
     text = _told(made, datetime.now(UTC))
     result(_plain(made) if arguments.json else text, as_json=arguments.json)
     return 0
@@ -92,12 +95,13 @@ def _cache(arguments: argparse.Namespace) -> Path:
     return private_folder(arguments.cache or default_cache(os.environ))
 
 
-def _made(engines: list[Kept], digest: str, spec: EngineSpec) -> Kept:
+def _made(engines: list[Kept], bundle: Bundle, spec: EngineSpec) -> Kept:
     """Return the newest engine of this bundle, backend and precision."""
     for one in engines:
         key = one.proof.key
-        is_it = (key.bundle, key.backend, key.precision) == (digest, spec.backend, spec.precision)
-        if is_it and not one.proof.fault:
+        found = key.bundle, key.network, key.backend, key.precision
+        wanted = bundle.digest, bundle.network_name, spec.backend, spec.precision
+        if found == wanted and not one.proof.fault:
             return one
     raise EngineError(f"{spec.backend} {spec.precision} was opened, but left no proof")
 
@@ -107,6 +111,7 @@ def _plain(engine: Kept) -> Mapping[str, Any]:
     return {
         "bundle": proof.bundle,
         "digest": key.bundle,
+        "network": key.network,
         "backend": key.backend,
         "version": key.version,
         "precision": key.precision,
@@ -128,7 +133,8 @@ def _plain(engine: Kept) -> Mapping[str, Any]:
 def _told(engine: Kept, now: datetime) -> str:
     proof, key = engine.proof, engine.proof.key
     age = _age(now - datetime.fromisoformat(proof.proven_at))
-    head = f"{proof.bundle} ({key.bundle[:12]}) on {key.backend} {key.precision}, {key.device}"
+    name = f"{proof.bundle} ({key.bundle[:12]}, {key.network})"
+    head = f"{name} on {key.backend} {key.precision}, {key.device}"
     if proof.fault:
         return f"{head}: refused {age} ago: {proof.fault}"
     calls = ", ".join(

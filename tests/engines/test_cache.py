@@ -22,11 +22,13 @@ from engines.cache import (
 from engines.errors import UsageError
 
 KEY = EngineKey(
+    network="denoiser",
     bundle="ab12", backend="openvino", version="1", precision="f32", device="a CPU",
     capability="avx2 fma", units=2, driver="", threads=None, tile=(8, 12), batch=None,
     flags=("recipe=1",),
 )  # fmt: skip
 OTHER: dict[str, Any] = {
+    "network": "tuned",
     "bundle": "ab13", "backend": "torch", "version": "2", "precision": "bf16", "device": "a GPU",
     "capability": "9.0", "units": 132, "driver": "580", "threads": 1, "tile": (12, 8), "batch": 4,
     "flags": ("recipe=1", "ONEDNN_MAX_CPU_ISA=AVX2"),

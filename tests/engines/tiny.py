@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,19 @@ def write_bundle(folder: Path, fine: tuple[int, int] = SHAPE, **changes: Any) ->
     # A header that names no tensor: its length, and an empty JSON object.
     (folder / "weights.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     (folder / "README.md").write_text("A tiny model.\n")
+    return write_sums(folder)
+
+
+def add_tuned(folder: Path, factor: float = 0.5) -> Path:
+    """Give a tiny bundle a second network, whose kernel is the first one's times a factor."""
+    given = golden()
+    onnx.save(network(np.float32(factor) * kernel()), str(folder / "tuned.onnx"))
+    for i, sigma in enumerate(given["sigma"]):
+        # Between the first network's answer and c_skip x the second one's lies in proportion.
+        skip = SIGMA_DATA**2 / (sigma**2 + SIGMA_DATA**2) * given["x"][i]
+        given["denoised"][i] = skip + factor * (given["denoised"][i] - skip)
+    np.savez(folder / "tuned_golden.npz", **given)  # type: ignore[arg-type]
+    shutil.copy(folder / "weights.safetensors", folder / "tuned.safetensors")
     return write_sums(folder)
 
 
