@@ -1,7 +1,8 @@
 """Score a bundle on states whose truth is known: the same tiles, sampler and noise as at work."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 
@@ -18,7 +19,9 @@ from streamer.downscale.workload import Workload
 from streamer.grib.manifest import read_manifest
 from streamer.training_set import interpolated_twin, normalise
 from streamer.verify.details import Details, DetailScorer
+from streamer.verify.measures import Measures, measure
 from streamer.verify.scores import Score, Scorer, area_weights
+from streamer.verify.structure import patch_energy, upper
 
 #: Told after every state: how many of how many are done.
 Report = Callable[[int, int], None]
@@ -58,6 +61,53 @@ class Skill:
         return {**self.score.plain(), "gain": self.score.gain, **details}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class StateMeasures:
+    """What draws of one state tell, to be held against other draws of the same state.
+
+    parameters: by name. patch_energy: of all parameters together, each in units of its residual's
+    deviation. speed: 99.9th percentile of the wind speed of draws, and of the truth; None where
+    no two parameters are the components of a wind.
+    """
+
+    key: StateKey
+    parameters: Mapping[str, Measures]
+    patch_energy: float
+    speed: tuple[float, float] | None
+
+    @property
+    def day(self) -> date:
+        """The calendar day it is valid on."""
+        return self.key.valid_time.date()
+
+
+class SkillScorer:
+    """Scores draws state by state, so that several scorers can share one set of draws."""
+
+    def __init__(self, trial: Trial, bundle: Bundle, draws: int) -> None:
+        self._trial, self._bundle, self._draws = trial, bundle, draws
+        rows = area_weights(trial.grid.latitudes)
+        self._scorers = {name: Scorer(rows, draws) for name in bundle.channels}
+        self._details = {name: DetailScorer(trial.grid) for name in bundle.channels}
+
+    def add(self, state: int, drawn: Array) -> None:
+        """Add the draws of one of the trial's states, (D, C, H, W) in physical units."""
+        day = self._trial.keys[state].valid_time.date()
+        for channel, name in enumerate(self._bundle.channels):
+            truth, twin = self._trial.truth[state, channel], self._trial.twin[state, channel]
+            self._scorers[name].add(drawn[:, channel], truth, twin)
+            if self._draws > 1:
+                self._details[name].add(day, drawn[:, channel], truth, twin)
+
+    def skill(self) -> dict[str, Skill]:
+        """Return the skill by parameter over all states so far; ValueError before the first."""
+        is_ensemble = self._draws > 1
+        return {
+            name: Skill(scorer.score(), self._details[name].details() if is_ensemble else None)
+            for name, scorer in self._scorers.items()
+        }
+
+
 def trial_of(archive: Archive, states: Sequence[int], bundle: Bundle) -> Trial:
     """Return states of an archive as a bundle would meet their coarse twins.
 
@@ -85,38 +135,83 @@ def trial_of(archive: Archive, states: Sequence[int], bundle: Bundle) -> Trial:
 def score(
     bundle: Bundle,
     denoiser: Denoiser,
-    settings: SamplerSettings,
+    sampler: SamplerSettings,
     trial: Trial,
     draws: int,
     report: Report | None = None,
 ) -> dict[str, Skill]:
     """Return the skill of `draws` draws a state, by parameter."""
-    layout = Layout.cover(bundle.shape, bundle.tile, bundle.overlap, periodic=bundle.periodic)
-    recipe = Recipe(bundle, layout, settings)
-    rows = area_weights(trial.grid.latitudes)
-    scorers = {name: Scorer(rows, draws) for name in bundle.channels}
-    details = {name: DetailScorer(trial.grid) for name in bundle.channels}
-    for state, drawn in enumerate(_draw_all(recipe, denoiser, trial, draws)):
-        day = trial.keys[state].valid_time.date()
-        for channel, name in enumerate(bundle.channels):
-            truth, twin = trial.truth[state, channel], trial.twin[state, channel]
-            scorers[name].add(drawn[:, channel], truth, twin)
-            if draws > 1:
-                details[name].add(day, drawn[:, channel], truth, twin)
+    scorer = SkillScorer(trial, bundle, draws)
+    for state, drawn in enumerate(draw(bundle, denoiser, sampler, trial, draws)):
+        scorer.add(state, drawn)
         if report is not None:
             report(state + 1, len(trial.keys))
-    return {
-        name: Skill(scorers[name].score(), details[name].details() if draws > 1 else None)
-        for name in bundle.channels
-    }
+    return scorer.skill()
 
 
-def _draw_all(recipe: Recipe, denoiser: Denoiser, trial: Trial, draws: int) -> Iterator[Array]:
-    """Yield each state's draws in physical units, (D, C, H, W)."""
-    bundle = recipe.bundle
+def measured(
+    bundle: Bundle,
+    denoiser: Denoiser,
+    sampler: SamplerSettings,
+    trial: Trial,
+    draws: int,
+    report: Report | None = None,
+) -> tuple[StateMeasures, ...]:
+    """Return what `draws` draws of each state tell, at least 2, state by state.
+
+    The noise belongs to the state and the draw alone, so that two calls with other samplers, or
+    another network, are pairs.
+    """
+    found = []
+    for state, drawn in enumerate(draw(bundle, denoiser, sampler, trial, draws)):
+        found.append(measure_state(bundle, trial, state, drawn))
+        if report is not None:
+            report(state + 1, len(trial.keys))
+    return tuple(found)
+
+
+def measure_state(bundle: Bundle, trial: Trial, state: int, drawn: Array) -> StateMeasures:
+    """Measure the draws of one of a trial's states, (D, C, H, W) in physical units."""
+    truth, twin = trial.truth[state], trial.twin[state]
+    rows = area_weights(trial.grid.latitudes)
+    scale = np.array([n.residual_std * n.fine_std for n in bundle.normalisation])[:, None, None]
+    pair = wind(bundle)
+    return StateMeasures(
+        key=trial.keys[state],
+        parameters={
+            name: measure(drawn[:, c], truth[c], twin[c], trial.grid)
+            for c, name in enumerate(bundle.channels)
+        },
+        patch_energy=patch_energy((drawn - twin) / scale, (truth - twin) / scale, rows),
+        speed=None
+        if pair is None
+        else (upper(speed(drawn, pair), rows), upper(speed(truth, pair), rows)),
+    )
+
+
+def wind(bundle: Bundle) -> tuple[int, int] | None:
+    """Return the channels of the first two parameters that are a wind's components, u and v."""
+    for one in read_manifest(bundle.grib).parameters:
+        if one.vector is not None and one.vector.component == "u":
+            return bundle.channels.index(one.name), bundle.channels.index(one.vector.partner)
+    return None
+
+
+def speed(fields: Array, pair: tuple[int, int]) -> Array:
+    """Return (..., H, W), the speed of a wind in (..., C, H, W), its components by channel."""
+    u, v = pair
+    return np.asarray(np.hypot(fields[..., u, :, :], fields[..., v, :, :]), dtype=np.float32)
+
+
+def draw(
+    bundle: Bundle, denoiser: Denoiser, sampler: SamplerSettings, trial: Trial, draws: int
+) -> Iterator[Array]:
+    """Yield each state's draws in physical units, (D, C, H, W), made as the daemon makes them."""
+    layout = Layout.cover(bundle.shape, bundle.tile, bundle.overlap, periodic=bundle.periodic)
+    recipe = Recipe(bundle, layout, sampler)
     for state, key in enumerate(trial.keys):
         condition = np.concatenate([trial.condition[state], bundle.constants])
-        noise = tuple(f"{key} draw {draw}".encode() for draw in range(draws))
+        noise = tuple(f"{key} draw {number}".encode() for number in range(draws))
         workload = Workload()
         workload.add(Work(key, recipe, condition, noise))
         while (batch := workload.next_batch()) is not None:
