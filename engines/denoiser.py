@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from engines.errors import EngineError
 
 if TYPE_CHECKING:
-    from engines.sampler import SamplerSettings
+    from engines.sampler import Sampler
 
 Array = NDArray[np.float32]
 
@@ -59,7 +59,7 @@ class Sampling(Protocol):
     def sample(
         self,
         noise: Array,
-        settings: "SamplerSettings",
+        settings: "Sampler",
         condition: Array,
         labels: Array | None = None,
     ) -> Array:
@@ -67,7 +67,7 @@ class Sampling(Protocol):
 
         Equal to `engines.sampler.solver` driven with this denoiser, to rounding.
         noise: (M, B, C, H, W), standard normal: the first one starts, noise[i + 1] churns level
-        i; M is 1, or steps + 1 where `settings.s_churn` is above 0. condition: (B, K, H, W).
+        i; M is `engines.sampler.noises` of the settings. condition: (B, K, H, W).
         labels: (B, L) or None. Raises as `Denoiser.denoise` does.
         """
         ...

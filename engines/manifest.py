@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard, TypeVar, get_args
 
+from engines.calibration import Calibration, parse_calibration
 from engines.errors import BundleError, UsageError
-from engines.precondition import KINDS
-from engines.sampler import SamplerSettings
+from engines.precondition import KINDS, sigma_range
+from engines.sampler import SamplerSettings, levels
 
 #: The version of the folder's layout and of the keys below that is written.
 FORMAT = 2
@@ -54,7 +55,8 @@ class Manifest:
     neighbouring tiles, (rows, columns). periodic: whether columns go round the globe.
     constant_names: the K constant channels. labels: names of the network's labels, () for none.
     network: what builds the network, as `engines.networks` reads it; {} where a bundle does not
-    say. grib: the part that only the house reads, as it stands in the file.
+    say. grib: the part that only the house reads, as it stands in the file. sampler: Heun's eight
+    as recommended, which need no table. calibration: what fewer calls cost, where it was measured.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Manifest:
     licence: str
     attribution: str
     training: Mapping[str, Any]
+    calibration: Calibration | None = None
 
 
 def parse(model: object, statistics: object, where: str) -> dict[str, Any]:
@@ -107,6 +110,7 @@ def parse(model: object, statistics: object, where: str) -> dict[str, Any]:
         "licence": reading.text("licence"),
         "attribution": reading.text("attribution"),
         "training": reading.mapping("training"),
+        "calibration": _calibration(model, faults),
     }
     # Lengths are compared only where all of them were read.
     faults += _misfits(found) if not faults else ()
@@ -184,6 +188,15 @@ def _sampler(reading: _Reading) -> SamplerSettings:
         return SamplerSettings()
 
 
+def _calibration(model: Mapping[str, Any], faults: list[str]) -> Calibration | None:
+    if model.get("calibration") is None:
+        return None
+    found: list[str] = []
+    table = parse_calibration(model["calibration"], found)
+    faults += [f"model.json: {fault}" for fault in found]
+    return table
+
+
 def _normalisation(
     statistics: Mapping[str, Any], channel: str, faults: list[str]
 ) -> Normalisation | None:
@@ -222,12 +235,25 @@ def _misfits(found: Mapping[str, Any]) -> Sequence[str]:
             overlap[0] >= tile[0] or overlap[1] >= tile[1],
         ),
     ]
+    checks += [(text, True) for text in _unknown_levels(found)]
     checks += [
         (f"network.{key} is {given!r}, but the rest of the manifest needs {wanted}", True)
         for key, wanted in _network_wanted(found).items()
         if (given := found["network"].get(key, wanted)) != wanted
     ]
     return [f"model.json: {text}" for text, is_wrong in checks if is_wrong]
+
+
+def _unknown_levels(found: Mapping[str, Any]) -> Sequence[str]:
+    """Name the rows of the table whose levels the network does not know."""
+    within, faults = sigma_range(found["preconditioning"].kind), []
+    table = found["calibration"]
+    for i, row in enumerate(table.rows if table else ()):
+        try:
+            levels(row.sampler, within)
+        except UsageError as error:
+            faults.append(f"calibration.rows[{i}]: {error}")
+    return faults
 
 
 def _network_wanted(found: Mapping[str, Any]) -> Mapping[str, Any]:

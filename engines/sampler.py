@@ -3,11 +3,12 @@
 A solver is a generator: it yields `(x, sigma)` whenever it needs the denoiser and is sent the
 answer, so that whoever drives it may serve many solvers, at different levels, by one call.
 
-Source: Karras et al. 2022, algorithm 2 and table 1 (https://arxiv.org/abs/2206.00364).
+Source: Karras et al. 2022, algorithm 2 and table 1 (https://arxiv.org/abs/2206.00364), and for
+`multistep` Lu et al. 2022 (https://arxiv.org/abs/2211.01095).
 """
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 
 from engines.denoiser import Array
 from engines.errors import UsageError
-from engines.precondition import sigma_range
+from engines.multistep import MultistepSettings
+from engines.precondition import Around, sigma_range
 
 #: Standard normal noise for one tile, (C, h, w), by index: 0 starts, i + 1 churns level i.
 #: The array belongs to the caller, who may write on it.
@@ -32,7 +34,7 @@ LARGEST_GAMMA = math.sqrt(2.0) - 1.0
 
 @dataclass(frozen=True, slots=True)
 class SamplerSettings:
-    """The eight parameters of the stochastic sampler; sigma in units of the network's residual."""
+    """The eight parameters of Heun's stochastic sampler; sigma in units of the residual."""
 
     #: number of levels above zero; the sampler costs 2 steps - 1 network calls
     steps: int = 18
@@ -57,15 +59,20 @@ class SamplerSettings:
             raise UsageError(f"sampler: {'; '.join(faults)}")
 
 
-def levels(
-    settings: SamplerSettings, within: tuple[float, float] = (0.0, math.inf)
-) -> NDArray[np.float64]:
-    """Return the noise levels, (steps + 1,), falling from sigma_max to sigma_min and then 0.
+#: How a residual is drawn: by Heun's method, or by one call a level.
+Sampler = SamplerSettings | MultistepSettings
 
-    within: lowest and highest level that the network knows (`precondition.sigma_range`). The two
-    ends are clamped to it before the levels between them are chosen: clamping each level instead
-    would bunch them at the ends.
+
+def levels(settings: Sampler, within: tuple[float, float] = (0.0, math.inf)) -> NDArray[np.float64]:
+    """Return the noise levels, (steps + 1,), falling, the last one that of a finished draw.
+
+    That is 0, and for a multistep sampler the share of the level before it that stays.
+    within: lowest and highest level that the network knows (`precondition.sigma_range`). Heun's
+    two ends are clamped to it before the levels between them are chosen: clamping each level
+    would bunch them at the ends. Fitted levels mean nothing elsewhere: UsageError outside it.
     """
+    if isinstance(settings, MultistepSettings):
+        return _fitted(settings, within)
     low = min(max(settings.sigma_min, within[0]), within[1])
     high = min(max(settings.sigma_max, within[0]), within[1])
     if settings.steps == 1:
@@ -77,9 +84,18 @@ def levels(
     return np.append(ramp, 0.0)
 
 
-def calls(settings: SamplerSettings, kind: str = "edm") -> int:
+def calls(settings: Sampler, kind: str = "edm") -> int:
     """Return how often a draw of one tile calls a network of this kind of preconditioning."""
-    return 1 if kind == "direct" else 2 * settings.steps - 1
+    if kind == "direct":
+        return 1
+    is_multistep = isinstance(settings, MultistepSettings)
+    return settings.steps if is_multistep else 2 * settings.steps - 1
+
+
+def noises(settings: Sampler) -> int:
+    """Return how many indices of noise a draw may ask for: 1, or one a level more with churn."""
+    has_churn = isinstance(settings, SamplerSettings) and settings.s_churn > 0.0
+    return settings.steps + 1 if has_churn else 1
 
 
 def derivative(x: Array, denoised: Array, sigma: float, out: Array | None = None) -> Array:
@@ -120,23 +136,64 @@ def heun(
     return x
 
 
+def update(x: Array, denoised: Array, before: Array, keep: float, beyond: float) -> None:
+    """Make x = q x + (1 - q) (D + k (D - D')) in place; then D takes the place of D'.
+
+    denoised: D, only read. before: D', written on. keep: q, the next level over this one.
+    beyond: k, how far to go beyond D.
+    """
+    x *= keep
+    before *= (keep - 1.0) * beyond
+    x += before
+    x += np.multiply(denoised, (1.0 - keep) * (1.0 + beyond), out=before)
+    # What is sent is another's array and may be a part of a whole batch's, so it is copied.
+    before[...] = denoised
+
+
+def multistep(x: Array, schedule: NDArray[np.float64], extrapolations: Sequence[float]) -> Solver:
+    """Carry `x` along `schedule` with one answer a level, each going beyond the one before.
+
+    x: (C, h, w) float32; it is written on. schedule: (N + 1,), falling; only its last may be 0.
+    extrapolations: k_2 ... k_N, N - 1 of them. Yields N times; float32 throughout.
+    """
+    before = np.zeros_like(x)
+    # The first answer has none before it to go beyond.
+    way = zip(pairwise(map(float, schedule)), (0.0, *extrapolations), strict=True)
+    for (level, after), beyond in way:
+        update(x, (yield x, level), before, after / level, beyond)
+    return x
+
+
 def direct(x: Array) -> Solver:
     """Ask once and return the answer: a plain regression, which looks at neither x nor sigma."""
     # An array of its own: what is sent may be a part of a whole batch's.
     return np.array((yield x, 1.0), dtype=np.float32)
 
 
-def solver(settings: SamplerSettings, noise: Noise, kind: str = "edm") -> Solver:
+def solver(settings: Sampler, noise: Noise, around: Around) -> Solver:
     """Return the solver that the settings ask for, started from `noise(0)`.
 
-    kind: of preconditioning, which bounds the levels; `direct` is one call, without a level.
+    around: the network's preconditioning, whose kind bounds the levels (`direct` is one call,
+    without a level) and whose deviation of the residual a multistep sampler starts from, too.
     """
     x = noise(0)
-    if kind == "direct":
+    if around.kind == "direct":
         return (yield from direct(x))
-    schedule = levels(settings, sigma_range(kind))
-    x *= float(schedule[0])
+    schedule = levels(settings, sigma_range(around.kind))
+    x *= start(settings, schedule, around.sigma_data)
+    if isinstance(settings, MultistepSettings):
+        return (yield from multistep(x, schedule, settings.extrapolations))
     return (yield from heun(x, schedule, settings, noise))
+
+
+def start(settings: Sampler, schedule: NDArray[np.float64], sigma_data: float) -> float:
+    """Return the deviation of the state that a run starts from.
+
+    Heun starts from noise alone, as its source does. A multistep sampler starts lower, where the
+    residual's own variance counts: as a residual of mean 0 would look at its first level.
+    """
+    first = float(schedule[0])
+    return math.hypot(first, sigma_data) if isinstance(settings, MultistepSettings) else first
 
 
 def run(solving: Solver, denoise: Callable[[Array, float], Array]) -> Array:
@@ -154,6 +211,16 @@ def raised(level: float, settings: SamplerSettings) -> float:
     if settings.s_churn == 0.0 or not settings.s_min <= level <= settings.s_max:
         return level
     return level * (1.0 + min(settings.s_churn / settings.steps, LARGEST_GAMMA))
+
+
+def _fitted(settings: MultistepSettings, within: tuple[float, float]) -> NDArray[np.float64]:
+    first, last = settings.levels[0], settings.levels[-1]
+    if first > within[1] or last < within[0]:
+        raise UsageError(
+            f"multistep sampler: levels go from {first:g} to {last:g}, but the network knows "
+            f"{within[0]:g} to {within[1]:g}"
+        )
+    return np.array([*settings.levels, settings.remainder * last])
 
 
 def _faults(settings: SamplerSettings) -> list[str]:

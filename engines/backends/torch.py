@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engines.backends import device_heun
+from engines.backends import device_heun, device_multistep
 from engines.backends.fitting import Fitting
 from engines.backends.recording import Plain, Recorded, Runner, guarded
 from engines.backends.torch_network import (
@@ -29,9 +29,10 @@ from engines.choice import EngineChoice, buckets, chosen_precision
 from engines.denoiser import Array, EngineSpec
 from engines.errors import EngineError, UsageError
 from engines.manifest import Preconditioning
+from engines.multistep import MultistepSettings
 from engines.networks import NetworkSettings, build, from_plain
 from engines.precondition import coefficients, sigma_range
-from engines.sampler import SamplerSettings, levels
+from engines.sampler import Sampler, levels, noises, start
 
 #: Tiles in one call on a GPU unless chosen otherwise.
 GPU_BATCH = 16
@@ -109,7 +110,7 @@ class TorchDenoiser:
     def sample(
         self,
         noise: Array,
-        settings: SamplerSettings,
+        settings: Sampler,
         condition: Array,
         labels: Array | None = None,
     ) -> Array:
@@ -118,27 +119,34 @@ class TorchDenoiser:
         if kind == "direct":
             return self.denoise(noise[0], some, condition, labels)
         self._fitting.refuse_misfits(noise[0], some, condition, labels)
-        wanted = settings.steps + 1 if settings.s_churn else 1
-        if len(noise) != wanted:
-            raise EngineError(f"noise holds {len(noise)} arrays a tile, wanted {wanted}")
+        if len(noise) != noises(settings):
+            raise EngineError(f"noise holds {len(noise)} arrays a tile, wanted {noises(settings)}")
         schedule = levels(settings, sigma_range(kind))
-        way = device_heun.table(settings, schedule, self._around)
-        start = schedule[:1].astype(np.float32)
-        by_tile = np.swapaxes(noise, 0, 1)
-        return self._in_buckets("sample", self._sampled, [by_tile, condition], labels, (start, way))
+        first = start(settings, schedule, self._around.sigma_data)
+        if isinstance(settings, MultistepSettings):
+            way = device_multistep.table(settings, schedule, self._around)
+            name, carry = "sample by multistep", device_multistep.multistep
+        else:
+            way = device_heun.table(settings, schedule, self._around)
+            name, carry = "sample by heun", device_heun.heun
+        given = [np.swapaxes(noise, 0, 1), condition]
+        fixed = (np.array([first], np.float32), way)
+        return self._in_buckets(name, partial(self._sampled, carry), given, labels, fixed)
 
     def _denoised(
         self, x: Tensor, factors: Tensor, condition: Tensor, labels: Tensor | None = None
     ) -> Tensor:
         return self._core(x, factors, condition, labels)
 
-    def _sampled(self, noise: Tensor, condition: Tensor, *rest: Tensor) -> Tensor:
-        *labels, start, way = rest
+    def _sampled(
+        self, carry: Callable[..., Tensor], noise: Tensor, condition: Tensor, *rest: Tensor
+    ) -> Tensor:
+        *labels, first, way = rest
 
         def denoise(x: Tensor, factors: Tensor) -> Tensor:
             return self._core(x, factors, condition, labels[0] if labels else None)
 
-        return device_heun.heun(denoise, noise.transpose(0, 1), start, way)
+        return carry(denoise, noise.transpose(0, 1), first, way)
 
     def _in_buckets(
         self,

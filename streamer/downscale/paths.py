@@ -13,7 +13,7 @@ import numpy as np
 
 from engines.batches import padded
 from engines.noise import Window, keyed
-from engines.sampler import Noise, SamplerSettings, Solver, calls, solver
+from engines.sampler import Noise, Sampler, Solver, calls, noises, solver
 from streamer.domain import Array
 from streamer.downscale.tiles import Layout, Tile, cut, stitch
 from streamer.downscale.work import Work
@@ -98,8 +98,8 @@ class Path:
         with self._lock:
             if self._solver is None:
                 recipe = self.step.work.recipe
-                kind = recipe.bundle.preconditioning.kind
-                solving = solver(recipe.settings, self.noise(), kind)
+                around = recipe.bundle.preconditioning
+                solving = solver(recipe.settings, self.noise(), around)
                 self._hold(next(solving))
                 self._solver = solving
             return self._asked[tile], self._sigma
@@ -179,13 +179,13 @@ class Batch:
         sigma = np.array([sigma for _, sigma in asked], dtype=np.float32)
         return _stack([x for x, _ in asked]), sigma, *self._told(bucket)
 
-    def whole_inputs(self, bucket: int = 1) -> tuple[Array, SamplerSettings, Array, Array | None]:
+    def whole_inputs(self, bucket: int = 1) -> tuple[Array, Sampler, Array, Array | None]:
         """Return noise, settings, condition and labels for `Sampling.sample`."""
         settings = self.jobs[0].step.work.recipe.settings
-        levels = settings.steps + 1 if settings.s_churn > 0.0 else 1
         makers = [job.path.noise() for job in self.jobs]
         noise = [
-            _stack(padded([make(level) for make in makers], bucket)) for level in range(levels)
+            _stack(padded([make(index) for make in makers], bucket))
+            for index in range(noises(settings))
         ]
         return _stack(noise), settings, *self._told(bucket)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engines.bundle import Bundle
-from engines.sampler import SamplerSettings
+from engines.sampler import Sampler
 from streamer.domain import Array, StepKey, step_text
 from streamer.downscale.tiles import Layout
 
@@ -24,7 +24,7 @@ class Recipe:
 
     bundle: Bundle
     layout: Layout
-    settings: SamplerSettings
+    settings: Sampler
     fusion: Fusion = "end"
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from engines.sampler import SamplerSettings
+from engines.sampler import Sampler
 from streamer.domain import Array
 from streamer.downscale.paths import Batch, Job, OpenStep, Path, Rank
 from streamer.downscale.tiles import stitch
@@ -30,7 +30,7 @@ class _Lane:
     """Jobs that may share a call; fresh ones that may go their whole way name their sampler."""
 
     company: Hashable
-    settings: SamplerSettings | None
+    settings: Sampler | None
 
 
 _Queue = list[tuple[Rank, Job]]

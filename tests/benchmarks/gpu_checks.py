@@ -55,8 +55,7 @@ def _golden(case: Case, engine: TorchDenoiser) -> Check:
 def _sample_is_the_loop(case: Case, engine: TorchDenoiser, churn: float) -> Check:
     settings = replace(case.sampler, s_churn=churn)
     _, _, condition, labels = case.arrays(3)
-    many = settings.steps + 1 if churn else 1
-    shape = (many, 3, case.shape.outputs, *case.shape.tile)
+    shape = (sampler.noises(settings), 3, case.shape.outputs, *case.shape.tile)
     noise = np.random.default_rng(2).standard_normal(shape, dtype=np.float32)
     found = engine.sample(noise, settings, condition, labels)
 
@@ -64,7 +63,7 @@ def _sample_is_the_loop(case: Case, engine: TorchDenoiser, churn: float) -> Chec
         # All tiles in one call, so that the same kernels run as in `sample`.
         return engine.denoise(x, np.full(len(x), sigma, np.float32), condition, labels)
 
-    solver = sampler.solver(settings, lambda i: noise[i].copy(), case.around.kind)
+    solver = sampler.solver(settings, lambda i: noise[i].copy(), case.around)
     error, bound = relative_error(found, sampler.run(solver, denoise)), SAME[engine.spec.precision]
     name = f"sample is the loop, churn {churn:g}"
     return {"check": name, "error": error, "bound": bound, "ok": error <= bound}

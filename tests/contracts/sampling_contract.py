@@ -10,8 +10,9 @@ from engines import sampler
 from engines.denoiser import Array, Sampling
 from engines.errors import EngineError
 from engines.golden import relative_error
+from engines.multistep import MultistepSettings
 from engines.precondition import sigma_range
-from engines.sampler import SamplerSettings
+from engines.sampler import Sampler, SamplerSettings
 from tests.contracts import small_networks
 from tests.contracts.network_contract import Opened
 
@@ -19,34 +20,34 @@ from tests.contracts.network_contract import Opened
 #: network; half precision makes steps of its own of that.
 SAME = {"f32": 2e-5, "fp16": 1e-2, "bf16": 8e-2}
 
-RUNS = {
+RUNS: dict[str, Sampler] = {
     "deterministic": SamplerSettings(steps=4, sigma_min=0.05, sigma_max=20.0),
     "churned": SamplerSettings(
         steps=4, sigma_min=0.05, sigma_max=20.0, s_churn=3.0, s_min=0.1, s_max=15.0, s_noise=1.01
     ),
     "one level": SamplerSettings(steps=1, sigma_max=10.0),
+    "multistep": MultistepSettings((15.0, 4.0, 0.6), (1.2, 0.7), 0.15),
+    "multistep of one level": MultistepSettings((10.0,)),
 }
 
 
 @pytest.fixture(params=list(RUNS))
-def settings(request: pytest.FixtureRequest) -> SamplerSettings:
+def settings(request: pytest.FixtureRequest) -> Sampler:
     return RUNS[request.param]
 
 
-def _given(
-    opened: Opened, settings: SamplerSettings, count: int
-) -> tuple[Array, Array, Array | None]:
+def _given(opened: Opened, settings: Sampler, count: int) -> tuple[Array, Array, Array | None]:
     """Return noise, condition and labels."""
     labels = len(opened.bundle.labels)
     x, _, condition, told = small_networks.tiles(np.ones(count, np.float32), labels)
-    many = settings.steps + 1 if settings.s_churn else 1
+    many = sampler.noises(settings)
     noise = np.random.default_rng(4).standard_normal((many, *x.shape), dtype=np.float32)
     return noise, condition, told
 
 
 def _looped(
     opened: Opened,
-    settings: SamplerSettings,
+    settings: Sampler,
     noise: Array,
     condition: Array,
     labels: Array | None,
@@ -56,11 +57,11 @@ def _looped(
     def denoise(x: Array, sigma: float) -> Array:
         return opened.denoiser.denoise(x, np.full(len(x), sigma, np.float32), condition, labels)
 
-    kind = opened.bundle.preconditioning.kind
-    return sampler.run(sampler.solver(settings, lambda i: noise[i].copy(), kind), denoise)
+    around = opened.bundle.preconditioning
+    return sampler.run(sampler.solver(settings, lambda i: noise[i].copy(), around), denoise)
 
 
-def test_a_whole_run_is_the_solver_s_to_rounding(opened: Opened, settings: SamplerSettings) -> None:
+def test_a_whole_run_is_the_solver_s_to_rounding(opened: Opened, settings: Sampler) -> None:
     assert isinstance(opened.denoiser, Sampling)
     noise, condition, labels = _given(opened, settings, 3)
 
@@ -71,7 +72,7 @@ def test_a_whole_run_is_the_solver_s_to_rounding(opened: Opened, settings: Sampl
     assert relative_error(found, wanted) <= SAME[opened.denoiser.spec.precision]
 
 
-def test_the_noise_decides_where_a_run_ends(opened: Opened, settings: SamplerSettings) -> None:
+def test_the_noise_decides_where_a_run_ends(opened: Opened, settings: Sampler) -> None:
     assert isinstance(opened.denoiser, Sampling)
     noise, condition, labels = _given(opened, settings, 1)
     found = opened.denoiser.sample(noise, settings, condition, labels)
@@ -83,13 +84,14 @@ def test_the_noise_decides_where_a_run_ends(opened: Opened, settings: SamplerSet
         other[i] *= -1.0
         differs = opened.denoiser.sample(other, settings, condition, labels)
         # Noise raises levels from s_min to s_max only, and a direct network hears none at all.
-        is_raised = i == 0 or settings.s_min <= schedule[i - 1] <= settings.s_max
-        assert np.array_equal(found, differs) == (kind == "direct" or not is_raised)
+        is_heard = i == 0 or (
+            isinstance(settings, SamplerSettings)
+            and settings.s_min <= schedule[i - 1] <= settings.s_max
+        )
+        assert np.array_equal(found, differs) == (kind == "direct" or not is_heard)
 
 
-def test_a_run_takes_any_number_of_tiles_and_repeats(
-    opened: Opened, settings: SamplerSettings
-) -> None:
+def test_a_run_takes_any_number_of_tiles_and_repeats(opened: Opened, settings: Sampler) -> None:
     assert isinstance(opened.denoiser, Sampling)
     noise, condition, labels = _given(opened, settings, 5)
 

@@ -115,7 +115,7 @@ def _table(kind: str, s: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def our_run(denoise: Denoise, start: Array, kind: str) -> Array:
     """Return one draw of our sampler; start: (1, C, H, W), standard normal."""
-    solving = solver(SAMPLER, lambda _: start[0].copy(), kind)
+    solving = solver(SAMPLER, lambda _: start[0].copy(), Preconditioning(kind, 1.0))
     return run(solving, lambda x, s: denoise(x[None], np.array([s], np.float32))[0])[None]
 
 

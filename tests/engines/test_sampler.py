@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 from engines.denoiser import Array, GaussianDenoiser
 from engines.errors import UsageError
+from engines.manifest import Preconditioning
 from engines.noise import Window, keyed
 from engines.sampler import SamplerSettings, calls, derivative, heun, levels, run, solver
 
 SHAPE = (1, 8, 8)
+EDM = Preconditioning("edm", 1.0)
 
 
 def gaussian(deviation: float, mean: float = 0.0) -> Callable[[Array, float], Array]:
@@ -70,7 +72,9 @@ def test_a_range_leaves_levels_inside_it_as_they_are() -> None:
 def test_a_solver_starts_inside_what_its_kind_knows(kind: str, first: float) -> None:
     settings = SamplerSettings(steps=3, sigma_max=500.0)
 
-    x, sigma = next(solver(settings, lambda _: np.ones(SHAPE, dtype=np.float32), kind))
+    x, sigma = next(
+        solver(settings, lambda _: np.ones(SHAPE, dtype=np.float32), Preconditioning(kind, 1.0))
+    )
 
     assert sigma == pytest.approx(first)
     assert x == pytest.approx(np.full(SHAPE, first))
@@ -90,7 +94,7 @@ def test_a_direct_network_is_asked_once_and_its_answer_is_the_residual() -> None
         assert (x.shape, sigma > 0.0) == (SHAPE, True)
         return answer
 
-    found = run(solver(settings, noise, "direct"), denoise)
+    found = run(solver(settings, noise, Preconditioning("direct", 1.0)), denoise)
 
     assert asked == [0, -1]
     assert calls(settings, "direct") == 1
@@ -113,7 +117,7 @@ def test_a_draw_costs_two_calls_a_level_but_one_at_the_last(steps: int) -> None:
         seen.append(sigma)
         return np.zeros_like(x)
 
-    run(solver(settings, lambda _: np.ones(SHAPE, dtype=np.float32)), counting)
+    run(solver(settings, lambda _: np.ones(SHAPE, dtype=np.float32), EDM), counting)
 
     assert len(seen) == calls(settings) == 2 * steps - 1
     assert min(seen) > 0.0
@@ -147,7 +151,9 @@ def test_heun_converges_with_order_two() -> None:
 def test_a_point_mass_is_found_in_one_level() -> None:
     start = np.random.default_rng(2).standard_normal(SHAPE).astype(np.float32)
 
-    found = run(solver(SamplerSettings(steps=1), lambda _: start.copy()), gaussian(1e-6, mean=3.0))
+    found = run(
+        solver(SamplerSettings(steps=1), lambda _: start.copy(), EDM), gaussian(1e-6, mean=3.0)
+    )
 
     assert found == pytest.approx(np.full(SHAPE, 3.0), abs=1e-4)
 
@@ -160,7 +166,7 @@ def test_with_many_levels_draws_have_the_variance_of_the_truth(churn: float) -> 
     exact = GaussianDenoiser(0.3, 0.7)
     nothing = np.zeros((1, 0, 128, 128), dtype=np.float32)
     found = run(
-        solver(settings, keyed(b"variance", 1, window)),
+        solver(settings, keyed(b"variance", 1, window), EDM),
         lambda x, s: exact.denoise(x[None], np.array([s], np.float32), nothing)[0],
     )
 
@@ -187,7 +193,7 @@ def asked_noise(settings: SamplerSettings) -> list[int]:
         asked.append(level)
         return np.ones(SHAPE, dtype=np.float32)
 
-    run(solver(settings, noise), gaussian(1.0))
+    run(solver(settings, noise, EDM), gaussian(1.0))
     return asked
 
 
@@ -206,7 +212,7 @@ def test_churn_acts_only_between_s_min_and_s_max() -> None:
 def test_churn_raises_a_level_by_its_share_but_never_above_the_cap() -> None:
     def first_sigma(churn: float) -> float:
         settings = SamplerSettings(steps=10, sigma_max=5.0, s_churn=churn)
-        return next(solver(settings, lambda _: np.zeros(SHAPE, dtype=np.float32)))[1]
+        return next(solver(settings, lambda _: np.zeros(SHAPE, dtype=np.float32), EDM))[1]
 
     assert first_sigma(2.0) == pytest.approx(5.0 * 1.2)
     assert first_sigma(1000.0) == pytest.approx(5.0 * math.sqrt(2.0))
@@ -216,7 +222,7 @@ def test_s_noise_scales_the_noise_that_churn_adds() -> None:
     def first_x(s_noise: float) -> float:
         settings = SamplerSettings(steps=1, sigma_max=2.0, s_churn=0.25, s_noise=s_noise)
         made = {0: 0.0, 1: 1.0}
-        asked = solver(settings, lambda i: np.full(SHAPE, made[i], dtype=np.float32))
+        asked = solver(settings, lambda i: np.full(SHAPE, made[i], dtype=np.float32), EDM)
         return float(next(asked)[0][0, 0, 0])
 
     added = math.sqrt(2.5**2 - 2.0**2)
@@ -232,7 +238,7 @@ def test_the_state_stays_float32() -> None:
         seen.add(str(x.dtype))
         return gaussian(1.0)(x, sigma)
 
-    found = run(solver(settings, keyed(b"dtype", 1, Window((0, 8), (0, 8), 8))), noting)
+    found = run(solver(settings, keyed(b"dtype", 1, Window((0, 8), (0, 8), 8)), EDM), noting)
 
     assert seen == {"float32"}
     assert found.dtype == np.float32

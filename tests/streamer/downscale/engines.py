@@ -6,7 +6,8 @@ from collections.abc import Callable
 import numpy as np
 
 from engines.denoiser import Array, Denoiser, EngineSpec, GaussianDenoiser
-from engines.sampler import SamplerSettings, run, solver
+from engines.manifest import Preconditioning
+from engines.sampler import Sampler, run, solver
 from streamer.downscale.engine_room import EngineRoom, Result
 from streamer.downscale.products import physical
 from streamer.downscale.tiles import Layout
@@ -139,7 +140,7 @@ class Running(Strict):
     def sample(
         self,
         noise: Array,
-        settings: SamplerSettings,
+        settings: Sampler,
         condition: Array,
         labels: Array | None = None,
     ) -> Array:
@@ -148,11 +149,11 @@ class Running(Strict):
         self._trouble(condition)
         return np.stack([self._run(noise[:, i], settings) for i in range(len(condition))])
 
-    def _run(self, noise: Array, settings: SamplerSettings) -> Array:
+    def _run(self, noise: Array, settings: Sampler) -> Array:
         """Carry one tile its whole way; noise: (M, C, h, w)."""
         nothing = np.zeros((1, 0, *noise.shape[2:]), dtype=np.float32)
         return run(
-            solver(settings, lambda level: noise[level].copy()),
+            solver(settings, lambda level: noise[level].copy(), Preconditioning("edm", 1.0)),
             lambda x, sigma: GaussianDenoiser.denoise(
                 self, x[None], np.array([sigma], dtype=np.float32), nothing
             )[0],

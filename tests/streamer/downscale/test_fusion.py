@@ -70,7 +70,7 @@ def whole_globe(key: bytes, denoiser: GaussianDenoiser) -> Array:
         tiles = [denoiser.denoise(tile[None], level, nothing)[0] for tile in cut(x, LAYOUT)]
         return stitch(tiles, LAYOUT)
 
-    return run(solver(SETTINGS, keyed(key, 2, window)), blended)
+    return run(solver(SETTINGS, keyed(key, 2, window), BUNDLE.preconditioning), blended)
 
 
 def test_with_a_pointwise_denoiser_both_ways_of_blending_agree() -> None:

@@ -66,7 +66,7 @@ def test_a_pointwise_denoiser_gives_on_tiles_what_it_gives_on_the_whole_grid() -
 
     for draw in range(2):
         wanted = run(
-            solver(SETTINGS, keyed(f"step/{draw}".encode(), 2, window)),
+            solver(SETTINGS, keyed(f"step/{draw}".encode(), 2, window), BUNDLE.preconditioning),
             lambda x, s: DENOISER.denoise(x[None], np.array([s], np.float32), nothing)[0],
         )
         assert found[draw] == pytest.approx(wanted, abs=2e-6)
