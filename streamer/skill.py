@@ -9,15 +9,16 @@ import numpy as np
 from engines.bundle import Bundle
 from engines.denoiser import Denoiser
 from engines.errors import UsageError
-from engines.sampler import SamplerSettings
+from engines.sampler import Sampler
 from streamer.archive import Archive, StateKey
 from streamer.domain import Array, Grid
+from streamer.downscale.labels import labels
 from streamer.downscale.products import physical
 from streamer.downscale.tiles import Layout
 from streamer.downscale.work import Recipe, Work
 from streamer.downscale.workload import Workload
-from streamer.grib.manifest import read_manifest
-from streamer.training_set import interpolated_twin, normalise
+from streamer.grib.manifest import GribManifest, read_manifest
+from streamer.training_set import interpolated_twin
 from streamer.verify.details import Details, DetailScorer
 from streamer.verify.measures import Measures, measure
 from streamer.verify.scores import Score, Scorer, area_weights
@@ -111,23 +112,21 @@ class SkillScorer:
 def trial_of(archive: Archive, states: Sequence[int], bundle: Bundle) -> Trial:
     """Return states of an archive as a bundle would meet their coarse twins.
 
-    Raises UsageError if the archive has another grid or lacks a parameter.
+    Raises UsageError if the archive has another grid or lacks a parameter, and for a bundle of
+    accumulations, since single states do not tell what fell since when.
     """
     manifest = read_manifest(bundle.grib)
     if archive.grid != manifest.grid:
         raise UsageError(f"the archive is on {archive.grid}, {bundle.name} is for {manifest.grid}")
-    names = [found.name for found in archive.parameters]
-    lacking = [name for name in bundle.channels if name not in names]
-    if lacking:
-        raise UsageError(f"the archive lacks {', '.join(lacking)}, which {bundle.name} downscales")
-    chosen = np.ix_(states, [names.index(name) for name in bundle.channels])
-    truth = archive.fine[chosen]
+    found = _channels(archive, manifest, bundle)
+    truth = archive.fine[np.ix_(states, [index for index, _ in found])]
+    truth *= np.array([factor for _, factor in found], dtype=np.float32)[:, None, None]
     twin = interpolated_twin(truth, archive.grid, manifest.coarse, manifest.interpolation)
     return Trial(
         keys=tuple(archive.keys[i] for i in states),
         truth=truth,
         twin=twin,
-        condition=normalise(truth, twin, bundle.normalisation)[1],
+        condition=_normalised(twin, bundle),
         grid=archive.grid,
     )
 
@@ -135,7 +134,7 @@ def trial_of(archive: Archive, states: Sequence[int], bundle: Bundle) -> Trial:
 def score(
     bundle: Bundle,
     denoiser: Denoiser,
-    sampler: SamplerSettings,
+    sampler: Sampler,
     trial: Trial,
     draws: int,
     report: Report | None = None,
@@ -152,15 +151,14 @@ def score(
 def measured(
     bundle: Bundle,
     denoiser: Denoiser,
-    sampler: SamplerSettings,
+    sampler: Sampler,
     trial: Trial,
     draws: int,
     report: Report | None = None,
 ) -> tuple[StateMeasures, ...]:
     """Return what `draws` draws of each state tell, at least 2, state by state.
 
-    The noise belongs to the state and the draw alone, so that two calls with other samplers, or
-    another network, are pairs.
+    Noise belongs to state and draw alone: calls with other samplers or networks are pairs.
     """
     found = []
     for state, drawn in enumerate(draw(bundle, denoiser, sampler, trial, draws)):
@@ -176,16 +174,15 @@ def measure_state(bundle: Bundle, trial: Trial, state: int, drawn: Array) -> Sta
     rows = area_weights(trial.grid.latitudes)
     scale = np.array([n.residual_std * n.fine_std for n in bundle.normalisation])[:, None, None]
     pair = wind(bundle)
+    parameters = {
+        name: measure(drawn[:, c], truth[c], twin[c], trial.grid)
+        for c, name in enumerate(bundle.channels)
+    }
     return StateMeasures(
         key=trial.keys[state],
-        parameters={
-            name: measure(drawn[:, c], truth[c], twin[c], trial.grid)
-            for c, name in enumerate(bundle.channels)
-        },
+        parameters=parameters,
         patch_energy=patch_energy((drawn - twin) / scale, (truth - twin) / scale, rows),
-        speed=None
-        if pair is None
-        else (upper(speed(drawn, pair), rows), upper(speed(truth, pair), rows)),
+        speed=pair and (upper(speed(drawn, pair), rows), upper(speed(truth, pair), rows)),
     )
 
 
@@ -204,7 +201,7 @@ def speed(fields: Array, pair: tuple[int, int]) -> Array:
 
 
 def draw(
-    bundle: Bundle, denoiser: Denoiser, sampler: SamplerSettings, trial: Trial, draws: int
+    bundle: Bundle, denoiser: Denoiser, sampler: Sampler, trial: Trial, draws: int
 ) -> Iterator[Array]:
     """Yield each state's draws in physical units, (D, C, H, W), made as the daemon makes them."""
     layout = Layout.cover(bundle.shape, bundle.tile, bundle.overlap, periodic=bundle.periodic)
@@ -213,9 +210,41 @@ def draw(
         condition = np.concatenate([trial.condition[state], bundle.constants])
         noise = tuple(f"{key} draw {number}".encode() for number in range(draws))
         workload = Workload()
-        workload.add(Work(key, recipe, condition, noise))
+        told = labels(bundle.labels, key.valid_time) if bundle.labels else None
+        workload.add(Work(key, recipe, condition, noise, labels=told))
         while (batch := workload.next_batch()) is not None:
             workload.store(batch, denoiser.denoise(*batch.inputs()))
         (finished,) = workload.finished()
         assert finished.residual is not None, finished.fault
         yield physical(finished.residual, condition, bundle)
+
+
+def _channels(
+    archive: Archive, manifest: GribManifest, bundle: Bundle
+) -> tuple[tuple[int, float], ...]:
+    """Return where in the archive each channel is, and what takes it to the bundle's units."""
+    where = {found.param_id: index for index, found in enumerate(archive.parameters)}
+    found, lacking = [], []
+    for name in bundle.channels:
+        parameter = manifest.parameter(name)
+        if parameter.accumulated:
+            raise UsageError(
+                f"{name} of {bundle.name} gathers over time, and single states do not tell since "
+                "when; wanted a bundle of parameters that are true at one time"
+            )
+        known = [(where[i.param_id], i.factor) for i in parameter.identities if i.param_id in where]
+        found += known[:1]
+        lacking += [] if known else [name]
+    if lacking:
+        raise UsageError(f"the archive lacks {', '.join(lacking)}, which {bundle.name} downscales")
+    return tuple(found)
+
+
+def _normalised(twin: Array, bundle: Bundle) -> Array:
+    """Return the twins as the network is told them, (N, C, H, W) float32."""
+    condition = twin.copy()
+    for c, normal in enumerate(bundle.normalisation):
+        if normal.transform == "log1p":
+            np.log1p(condition[:, c], out=condition[:, c])
+        condition[:, c] = (condition[:, c] - normal.coarse_mean) / normal.coarse_std
+    return condition

@@ -35,9 +35,12 @@ def patch_energy(draws: Array, truth: Array, rows: Array, size: int = PATCH) -> 
     _refuse_unfit(draws, truth, rows)
     count = len(draws)
     cut, true = _patches(draws, size), _patches(truth[None], size)[0]
-    error = sum(_distance(one, true) for one in cut) / count
-    pairs = sum(_distance(cut[i], cut[j]) for i in range(count) for j in range(i))
-    score = error - pairs / (count * (count - 1))
+    error, pairs = np.zeros_like(true[0, :, 0, :, 0]), np.zeros_like(true[0, :, 0, :, 0])
+    for i in range(count):
+        error += _distance(cut[i], true)
+        for j in range(i):
+            pairs += _distance(cut[i], cut[j])
+    score = error / count - pairs / (count * (count - 1))
     weights = _middle(np.asarray(rows, dtype=np.float64), 0, size).reshape(-1, size).sum(axis=1)
     return float(np.average(score.mean(axis=-1), weights=weights))
 
