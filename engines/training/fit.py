@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from engines.errors import EngineError, UsageError
 from engines.networks import build
 from engines.training.averages import Averages
-from engines.training.batches import Chance, Store, chance_of
+from engines.training.batches import Batch, Chance, Store, chance_of
 from engines.training.fitted import Fitted
-from engines.training.loss import losses_by_level, mean_loss
+from engines.training.loss import batch_loss, losses_by_level, mean_loss
 from engines.training.pairs_file import Lesson
 from engines.training.schedule import cut_short, planned, rate
 from engines.training.settings import LevelLoss, Progress, revive
@@ -92,7 +92,10 @@ class _Fit:
         )
         self._optimiser = _optimiser(self._network, task)
         self._averages = Averages(self._network, settings.averages)
-        self._team = Team(self._network, task)
+        self._team = Team(
+            self._network, self._loss, workers=settings.workers, device=device,
+            precision=settings.precision,
+        )  # fmt: skip
         self._course = planned(settings)
         self._history: list[Progress] = []
         self.step, self._seconds_before = 0, 0.0
@@ -125,6 +128,9 @@ class _Fit:
             self._look(losses)
         self._save()
         return self._fitted(is_finished=self._share() >= self._course.end)
+
+    def _loss(self, network: nn.Module, part: Batch) -> Tensor:
+        return batch_loss(network, part, self._task.preconditioning, self._task.settings.precision)
 
     def _learn_one(self) -> Tensor:
         settings = self._task.settings

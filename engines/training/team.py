@@ -1,14 +1,16 @@
 """One step's gradients: replicas on the threads of a CPU, or one network on a GPU, compiled."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
-from engines.networks import build
 from engines.training.batches import Batch
-from engines.training.loss import batch_loss
-from engines.training.task import Task
+
+#: The mean loss of a part of a batch, which gradients flow through.
+Loss = Callable[[nn.Module, Batch], Tensor]
 
 
 class Team:
@@ -17,15 +19,13 @@ class Team:
     notes: what did not work as wished and was done otherwise, in words.
     """
 
-    def __init__(self, network: nn.Module, task: Task) -> None:
-        self._task = task
-        self._network = network
-        self._scaler = torch.amp.GradScaler(
-            task.settings.device, enabled=task.settings.precision == "fp16"
-        )
-        self._networks: list[nn.Module] = [network]
-        self._networks += [_replica(network, task) for _ in range(task.settings.workers - 1)]
-        self._pool = ThreadPoolExecutor(task.settings.workers)
+    def __init__(
+        self, network: nn.Module, loss: Loss, *, workers: int, device: str, precision: str
+    ) -> None:
+        self._network, self._loss = network, loss
+        self._scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")
+        self._networks = [network, *(_replica(network) for _ in range(workers - 1))]
+        self._pool = ThreadPoolExecutor(workers)
         self.notes: list[str] = []
 
     def compile(self, example: Batch) -> None:
@@ -70,19 +70,17 @@ class Team:
 
     def _one(self, network: nn.Module, part: Batch) -> Tensor:
         network.zero_grad(set_to_none=True)
-        settings = self._task.settings
-        loss = batch_loss(network, part, self._task.preconditioning, settings.precision)
+        loss = self._loss(network, part)
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
 
-def _replica(network: nn.Module, task: Task) -> nn.Module:
-    replica = build(task.network)
-    for (name, module), other in zip(network.named_modules(), replica.modules(), strict=True):
-        assert type(module) is type(other), name
+def _replica(network: nn.Module) -> nn.Module:
+    """Return a network with gradients of its own over the very same weights and buffers."""
+    replica = deepcopy(network)
+    for module, other in zip(network.modules(), replica.modules(), strict=True):
         for key, weight in module.named_parameters(recurse=False):
             setattr(other, key, nn.Parameter(weight.data))
         for key, buffer in module.named_buffers(recurse=False):
-            # Fourier features are drawn at random: a replica must have the network's.
             setattr(other, key, buffer)
     return replica

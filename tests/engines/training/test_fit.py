@@ -224,10 +224,9 @@ def test_a_gpu_learns_the_same_lesson(tmp_path: Path) -> None:
 
 
 def test_workers_share_the_noise_features_that_are_drawn_at_random() -> None:
-    task = Task(replace(NETWORK, architecture="ncsnpp"), replace(SETTINGS, workers=2))
-    network = build(task.network)
+    network = build(replace(NETWORK, architecture="ncsnpp"))
 
-    replica = _replica(network, task)
+    replica = _replica(network)
 
     names = {name for name, _ in network.named_buffers()}
     assert "map_noise.freqs" in names
