@@ -5,10 +5,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from engines.denoiser import Array
 from engines.errors import UsageError
 from engines.manifest import Preconditioning
+from engines.multistep import MultistepSettings
 from engines.networks import build
 from engines.precondition import coefficients
+from engines.sampler import run, solver
 from engines.training.unrolled import Denoise, surrounded, unrolled
 from tests.engines.training.known import NETWORK
 
@@ -66,6 +69,22 @@ def told(conv: nn.Module) -> nn.Module:
             return found
 
     return Told()
+
+
+@pytest.mark.parametrize("remainder", [0.0, 0.2])
+def test_it_draws_what_the_sampler_at_work_draws(remainder: float) -> None:
+    settings = MultistepSettings((9.0, 2.5, 0.6, 0.2), (0.7, 0.9, 0.4), remainder)
+    around = Preconditioning("edm", 0.7)
+    noise = torch.randn(1, 2, 6, 8)
+
+    def engine(x: Array, sigma: float) -> Array:
+        return np.asarray((0.49 * x + sigma**2 * 0.3) / (0.49 + sigma**2), np.float32)
+
+    wanted = run(solver(settings, lambda _: noise[0].numpy().copy(), around), engine)
+
+    levels, k = torch.tensor(settings.levels), torch.tensor(settings.extrapolations)
+    found = unrolled(gaussian(0.3, 0.7), noise, levels, k, torch.tensor(remainder), 0.7)
+    np.testing.assert_allclose(found[0], wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["edm", "ve", "vp"])
