@@ -8,7 +8,7 @@ k_i follow from the levels; here levels, k and r are free, to be fitted through 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Self, TypeGuard
@@ -41,7 +41,7 @@ class MultistepSettings:
         return len(self.levels)
 
     @classmethod
-    def two_m(cls, schedule: Sequence[float]) -> Self:
+    def two_m(cls, schedule: Iterable[float]) -> Self:
         """Return DPM-Solver++(2M) on any falling levels; a 0 at their end is passed over.
 
         k_i = ln(s_i / s_{i+1}) / (2 ln(s_{i-1} / s_i)); the step to 0 has no second order.

@@ -174,7 +174,7 @@ class _Factory:
             bundle=model.bundle,
             grid=model.manifest.grid,
             layout=model.layout,
-            settings=sampler.settings(model.bundle.sampler),
+            chosen=sampler.chosen(model.bundle),
             draws=config.model.draws,
             seed=sampler.seed,
             noise=sampler.noise,

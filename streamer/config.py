@@ -4,7 +4,6 @@ A choice lives here, a fact about the weights in the bundle, a secret in the env
 file that this names.
 """
 
-import dataclasses
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from typing import Literal
 import yaml
 
 from engines.errors import UsageError
-from engines.sampler import SamplerSettings
 from streamer.bus.settings import BusSettings
 from streamer.grib.packing import Packing
 from streamer.grib.wants import Limits as GribLimits
@@ -23,6 +21,7 @@ from streamer.grib.wants import Source
 from streamer.intake.ledger import METADATA_BYTES
 from streamer.opening import EngineSettings
 from streamer.reading import read
+from streamer.sampling import SamplerChoice
 from streamer.steps import Steps
 
 
@@ -118,33 +117,6 @@ class ModelSettings:
         """Refuse numbers of draws that GRIB's 8 bits cannot count."""
         if not 1 <= self.draws <= 255:
             raise ValueError(f"draws: found {self.draws}, wanted 1 to 255 (GRIB counts in 8 bits)")
-
-
-@dataclass(frozen=True, slots=True)
-class SamplerChoice:
-    """What overrides the bundle's recommended sampler; None leaves the bundle's value."""
-
-    solver: Literal["heun"] = "heun"
-    steps: int | None = None
-    sigma_min: float | None = None
-    sigma_max: float | None = None
-    rho: float | None = None
-    s_churn: float | None = None
-    s_min: float | None = None
-    s_max: float | None = None
-    s_noise: float | None = None
-    #: goes into the key of all noise
-    seed: int = 0
-    #: `step`: steps are independent; `run`: a draw keeps its noise along a run and evolves smoothly
-    noise: Literal["step", "run"] = "step"
-
-    def settings(self, recommended: SamplerSettings) -> SamplerSettings:
-        """Return the bundle's recommended settings with our overrides."""
-        names = [f.name for f in dataclasses.fields(SamplerSettings)]
-        chosen = {n: getattr(self, n, None) for n in names}
-        return dataclasses.replace(
-            recommended, **{n: v for n, v in chosen.items() if v is not None}
-        )
 
 
 @dataclass(frozen=True, slots=True)

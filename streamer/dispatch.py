@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,9 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engines.bundle import Bundle
+from engines.calibration import sampler_to_plain
 from engines.denoiser import EngineSpec
 from engines.errors import DownscaledError
-from engines.sampler import SamplerSettings
 from monitoring.metrics import Metrics
 from streamer.bus.record import Outgoing
 from streamer.domain import Array, Field, Grid, Step, StepKey
@@ -28,6 +27,7 @@ from streamer.headers import Sender, field_headers
 from streamer.intake.accumulation import rates, step_interval
 from streamer.reception import Tenure
 from streamer.records import FieldEntry, FieldNames, Plain, list_field
+from streamer.sampling import Chosen
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Order:
     bundle: Bundle
     grid: Grid
     layout: Layout
-    settings: SamplerSettings
+    chosen: Chosen
     draws: int
     seed: int
     noise: Literal["step", "run"]
@@ -59,11 +59,10 @@ class Order:
 
     @property
     def sampler(self) -> Plain:
-        """The sampler's settings as the step's record tells them; infinity is null there."""
-        plain = dataclasses.asdict(self.settings)
-        told = {k: None if math.isinf(v) else v for k, v in plain.items()}
-        made = {"solver": "heun", "fusion": self.fusion, "seed": self.seed, "noise": self.noise}
-        return {**made, **told}
+        """The sampler as the step's record tells it; infinity is null there."""
+        made = {"fusion": self.fusion, "seed": self.seed, "noise": self.noise}
+        why = {"profile": self.chosen.profile, "network": self.chosen.network}
+        return {**made, **why, **sampler_to_plain(self.chosen.sampler)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -176,7 +175,7 @@ class Dispatch:
         with self._metrics.timed("condition"):
             made = self._conditions.of(rates(step, order.bundle.channels))
         draws = noise_keys(step.key, order.draws, order.seed, order.noise)
-        recipe = Recipe(order.bundle, order.layout, order.settings, order.fusion)
+        recipe = Recipe(order.bundle, order.layout, order.chosen.sampler, order.fusion)
         told = labels(order.bundle.labels, step.key.valid_time) if order.bundle.labels else None
         with self._submitting:
             # A step that was forgotten meanwhile must not be computed.

@@ -55,9 +55,11 @@ class Model:
 def open_model(config: Config, bundle: Bundle | None = None) -> Model:
     """Open the configured bundle, or another one, on the configured engines.
 
-    Raises BundleError, EngineError.
+    Which of its networks serves is the sampler's choice. Raises BundleError, EngineError and, for
+    a sampler that the bundle cannot serve, UsageError.
     """
     bundle = bundle or open_manifest(config.model.bundle)
+    bundle = bundle.of(config.sampler.chosen(bundle).network)
     refuse_unknown(bundle.labels)
     return Model(bundle, read_manifest(bundle.grib), open_engines(bundle, config.engine))
 

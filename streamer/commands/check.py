@@ -86,8 +86,10 @@ def _check_bundle(config: Config, findings: Findings) -> int | None:
     if bundle is None:
         return None
     findings.facts["bundle"] = f"{bundle.name} ({bundle.digest[:12]})"
-    settings = findings.attempt("sampler", lambda: config.sampler.settings(bundle.sampler))
-    findings.facts["levels"] = settings and settings.steps
+    chosen = findings.attempt("sampler", lambda: config.sampler.chosen(bundle))
+    if chosen is not None:
+        findings.attempt("sampler.profile", lambda: bundle.of(chosen.network))
+    findings.facts["sampler"] = chosen and chosen.told(bundle.preconditioning.kind)
     manifest = findings.attempt("model.bundle", lambda: read_manifest(bundle.grib))
     if manifest is None:
         return None

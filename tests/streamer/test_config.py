@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from engines.sampler import SamplerSettings
-from streamer.config import Config, ConfigError, SamplerChoice, load, parse
+from streamer.config import Config, ConfigError, load, parse
 
 SMALLEST: dict[str, Any] = {
     "bus": {"memory": True},
@@ -103,14 +102,6 @@ def test_a_start_time_is_utc_unless_it_says_otherwise(found: object, wanted: dat
 def test_a_start_that_is_no_time_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"input\.start_at: found 'soon', wanted earliest"):
         parse(changed(input={"start_at": "soon"}), "test")
-
-
-def test_the_sampler_overrides_only_what_it_names() -> None:
-    recommended = SamplerSettings(steps=6, sigma_max=10.0)
-
-    settings = SamplerChoice(steps=9, s_churn=4.0).settings(recommended)
-
-    assert settings == SamplerSettings(steps=9, sigma_max=10.0, s_churn=4.0)
 
 
 def test_a_file_that_is_not_yaml_says_so(tmp_path: Path) -> None:
