@@ -6,6 +6,7 @@ from datetime import date
 
 import numpy as np
 
+from engines.batches import batching
 from engines.bundle import Bundle
 from engines.denoiser import Denoiser
 from engines.errors import UsageError
@@ -205,15 +206,15 @@ def draw(
 ) -> Iterator[Array]:
     """Yield each state's draws in physical units, (D, C, H, W), made as the daemon makes them."""
     layout = Layout.cover(bundle.shape, bundle.tile, bundle.overlap, periodic=bundle.periodic)
-    recipe = Recipe(bundle, layout, sampler)
+    recipe, sizes = Recipe(bundle, layout, sampler), batching(denoiser.spec, reproducible=True)
     for state, key in enumerate(trial.keys):
         condition = np.concatenate([trial.condition[state], bundle.constants])
         noise = tuple(f"{key} draw {number}".encode() for number in range(draws))
         workload = Workload()
         told = labels(bundle.labels, key.valid_time) if bundle.labels else None
         workload.add(Work(key, recipe, condition, noise, labels=told))
-        while (batch := workload.next_batch()) is not None:
-            workload.store(batch, denoiser.denoise(*batch.inputs()))
+        while (batch := workload.next_batch(sizes.limit)) is not None:
+            workload.store(batch, denoiser.denoise(*batch.inputs(sizes.limit)))
         (finished,) = workload.finished()
         assert finished.residual is not None, finished.fault
         yield physical(finished.residual, condition, bundle)
