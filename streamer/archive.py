@@ -5,7 +5,7 @@ and a split by file would flatter the scores.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -110,6 +110,29 @@ def read_archive(folder: Path, missing_share: float = 0.0) -> Archive:
         fine=np.stack([np.stack([states[key][p].values for p in parameters]) for key in keys]),
         filled=sum(message.filled for state in states.values() for message in state.values()),
     )
+
+
+def cut(archive: Archive, grid: Grid) -> Archive:
+    """Return the part of an archive that lies on a grid; raises UsageError if it has no such part.
+
+    The grid's points must be points of the archive's.
+    """
+    found = archive.grid
+    if found == grid:
+        return archive
+    row = (found.north - grid.north) / found.spacing_lat
+    column = (grid.west - found.west) / found.spacing_lon
+    top, left = round(row), round(column)
+    is_same = np.allclose(
+        (grid.spacing_lat, grid.spacing_lon, row, column),
+        (found.spacing_lat, found.spacing_lon, top, left),
+        rtol=0,
+        atol=1e-6,
+    )
+    rows, columns = slice(top, top + grid.rows), slice(left, left + grid.columns)
+    if not is_same or min(top, left) < 0 or rows.stop > found.rows or columns.stop > found.columns:
+        raise UsageError(f"the archive is on {found}, wanted one with the points of {grid}")
+    return replace(archive, grid=grid, fine=archive.fine[:, :, rows, columns])
 
 
 def split_by_day(archive: Archive, days: int) -> Split:

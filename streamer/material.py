@@ -1,23 +1,26 @@
 """All that a fit, its bundle and its scores are made from: an archive, split, with its twins."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from engines.errors import UsageError
 from engines.manifest import Normalisation
 from engines.training.pairs_file import Lesson, material_of
 from engines.training.settings import Mirror, Pairs
 from streamer import training_set
-from streamer.archive import Archive, Split, split_by_day
+from streamer.archive import Archive, Split, cut, split_by_day
 from streamer.domain import Array, Grid
-from streamer.grib.manifest import Coarse, lattice
+from streamer.grib.grids import reach
+from streamer.grib.manifest import Coarse, is_global, lattice
 from streamer.skill import Trial
 from streamer.verify.ridge import Ridge, fit_ridge
 
 COARSE_OPERATOR = "grid-box-average"
-INTERPOLATION = "structured-bicubic"
+#: MIR's cubic stencils need a globe around them.
+INTERPOLATION, INTERPOLATION_WITHIN = "structured-bicubic", "bilinear"
 #: Rows near the poles count little in the scores, but not nothing in the loss.
 POLAR_FLOOR = 0.15
 #: Constants that change their sign where north and south change places.
@@ -34,6 +37,7 @@ class Material:
     archive: Archive
     split: Split
     coarse: Coarse
+    interpolation: str
     twin: Array
     statistics: tuple[Normalisation, ...]
     constants: Mapping[str, Array]
@@ -63,7 +67,8 @@ class Material:
             for part in (self.split.learn, self.split.held_back)
         )
         spacing = self.coarse.grid.spacing_lon / self.archive.grid.spacing_lon
-        return fit_ridge(learn, held_back, reach=max(1, round(spacing / 2)))
+        periodic = self.archive.grid.is_periodic
+        return fit_ridge(learn, held_back, max(1, round(spacing / 2)), periodic=periodic)
 
     def _pairs(self, states: Sequence[int]) -> Pairs:
         grid = self.archive.grid
@@ -107,11 +112,14 @@ class Material:
 def gather(archive: Archive, surface: Path, spacing: float, hold_back_days: int) -> Material:
     """Make everything from an archive; spacing: of the coarse grid, degrees.
 
-    surface: NetCDF 3 with orography and land mask. Raises UsageError for what does not fit.
+    surface: NetCDF 3 with orography and land mask. A limited area is cut to the coarse points
+    within it. Raises UsageError for what does not fit.
     """
     split = split_by_day(archive, hold_back_days)
-    coarse = Coarse(lattice(spacing, spacing, None), COARSE_OPERATOR)
-    twin = training_set.interpolated_twin(archive.fine, archive.grid, coarse, INTERPOLATION)
+    coarse = Coarse(coarse_grid(archive.grid, spacing), COARSE_OPERATOR)
+    archive = cut(archive, _within(archive.grid, coarse.grid))
+    interpolation = INTERPOLATION if is_global(archive.grid) else INTERPOLATION_WITHIN
+    twin = training_set.interpolated_twin(archive.fine, archive.grid, coarse, interpolation)
     learn = list(split.learn)
     statistics = training_set.normalisation(archive.fine[learn], twin[learn], archive.grid)
     residual, condition = training_set.normalise(archive.fine, twin, statistics)
@@ -119,7 +127,49 @@ def gather(archive: Archive, surface: Path, spacing: float, hold_back_days: int)
         **training_set.position(archive.grid),
         **training_set.surface(surface, archive.grid),
     }
-    return Material(archive, split, coarse, twin, statistics, constants, residual, condition)
+    return Material(
+        archive, split, coarse, interpolation, twin, statistics, constants, residual, condition
+    )
+
+
+def coarse_grid(fine: Grid, spacing: float) -> Grid:
+    """Lay the coarse grid: round the globe, or the points that lie within a limited area.
+
+    Raises UsageError for one that is not coarser or too wide, and for a band round the globe.
+    """
+    if not spacing > max(fine.spacing_lat, fine.spacing_lon):
+        raise UsageError(
+            f"--coarse is {spacing:g} degrees, wanted more than the archive's "
+            f"{max(fine.spacing_lat, fine.spacing_lon):g}"
+        )
+    if is_global(fine):
+        return lattice(spacing, spacing, None)
+    if fine.is_periodic:
+        raise UsageError(f"the archive is a band ({reach(fine)}), wanted the globe or a part of it")
+    south, east = float(fine.latitudes[-1]), float(fine.longitudes[-1])
+    found = lattice(spacing, spacing, (fine.north, fine.west, south, east))
+    if min(found.shape) < 2:
+        raise UsageError(
+            f"the archive ({reach(fine)}) holds {found.rows} rows and {found.columns} columns "
+            f"of points every {spacing:g} degrees, wanted at least 2 of each"
+        )
+    return found
+
+
+def _within(fine: Grid, coarse: Grid) -> Grid:
+    """Return the part of a limited fine grid that its outermost coarse points enclose."""
+    if is_global(fine):
+        return fine
+    across = (coarse.columns - 1) * coarse.spacing_lon / fine.spacing_lon
+    down = (coarse.rows - 1) * coarse.spacing_lat / fine.spacing_lat
+    if not np.allclose((across, down), (round(across), round(down)), rtol=0, atol=1e-6):
+        raise UsageError(
+            f"points every {coarse.spacing_lon:g} degrees are no points of the archive's grid, "
+            f"every {fine.spacing_lon:g}; wanted --coarse to be a multiple of it"
+        )
+    return replace(
+        fine, north=coarse.north, west=coarse.west, rows=round(down) + 1, columns=round(across) + 1
+    )
 
 
 def _is_symmetric(grid: Grid) -> bool:

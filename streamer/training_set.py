@@ -14,6 +14,7 @@ from scipy.io import netcdf_file
 from engines.errors import UsageError
 from engines.manifest import Normalisation
 from streamer.domain import Array, Grid
+from streamer.grib.grids import covers, reach
 from streamer.grib.manifest import Coarse
 from streamer.grib.regrid import to_coarse, to_fine
 from streamer.verify.scores import area_weights
@@ -62,26 +63,44 @@ def surface(path: Path, grid: Grid) -> Mapping[str, Array]:
     """Return what lies below a field, (H, W) float32: heights, how rough they are, and land.
 
     `z`: the box means of the surface's geopotential, normalised. `z_deviation`: the deviation
-    within each box, in units of its mean square root over the sphere. `lsm`: the share of land.
+    within each box, in units of its mean square root over the grid; only of a file that is finer
+    than the grid. `lsm`: the share of land. What is the same everywhere is left out: a limited
+    area may be all sea.
 
     path: a NetCDF 3 file with `z` and `lsm` on a regular grid, north to south. Raises UsageError
-    if it is not that.
+    if it is not that, or does not reach over the grid.
     """
     found, fields = _read_surface(path)
+    if not covers(found, grid):
+        raise UsageError(f"{path} reaches over {reach(found)}, wanted {reach(grid)}")
+    made = _surface(found, fields, grid)
+    return {name: values for name, values in made.items() if np.ptp(values) > 0.0}
+
+
+def _surface(found: Grid, fields: Mapping[str, Array64], grid: Grid) -> Mapping[str, Array]:
     onto = Coarse(grid=grid, interpolation="grid-box-average")
     z = to_coarse(fields["z"], found, onto).astype(np.float64)
-    # Heights above the mean keep the difference of squares from losing its digits.
-    above = fields["z"] - fields["z"].mean()
-    square = to_coarse(above**2, found, onto).astype(np.float64)
-    roughness = np.sqrt(np.maximum(square - to_coarse(above, found, onto).astype(float) ** 2, 0.0))
     rows = area_weights(grid.latitudes)
     mean = _area_mean(z, rows)
     deviation = _area_mean((z - mean) ** 2, rows) ** 0.5
+    is_finer = found.spacing_lat < grid.spacing_lat * (1 - 1e-6)
     return {
-        "z": ((z - mean) / deviation).astype(np.float32),
-        "z_deviation": (roughness / _area_mean(roughness**2, rows) ** 0.5).astype(np.float32),
+        "z": ((z - mean) / (deviation or 1.0)).astype(np.float32),
+        # Of equal boxes it would be nothing but rounding, normalised.
+        **({"z_deviation": _roughness(found, fields["z"], grid)} if is_finer else {}),
         "lsm": np.clip(to_coarse(fields["lsm"], found, onto), 0.0, 1.0),
     }
+
+
+def _roughness(found: Grid, z: Array64, grid: Grid) -> Array:
+    """Return the deviation of heights within each box, of mean square 1."""
+    onto = Coarse(grid=grid, interpolation="grid-box-average")
+    # Heights above the mean keep the difference of squares from losing its digits.
+    above = z - z.mean()
+    square = to_coarse(above**2, found, onto).astype(np.float64)
+    roughness = np.sqrt(np.maximum(square - to_coarse(above, found, onto).astype(float) ** 2, 0.0))
+    unit = _area_mean(roughness**2, area_weights(grid.latitudes)) ** 0.5
+    return np.asarray(roughness / (unit or 1.0), dtype=np.float32)
 
 
 def _read_surface(path: Path) -> tuple[Grid, Mapping[str, Array64]]:

@@ -9,6 +9,8 @@ from typing import Any
 from engines.training.settings import Progress, TrainingSettings
 
 DEFAULTS = TrainingSettings()
+#: How many signs a whole fit's bar has.
+BAR = 30
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -68,10 +70,11 @@ def told(command: str, given: Sequence[str]) -> str:
 
 
 def words(progress: Progress) -> str:
-    """Return a report as one line: the loss, the pace, the time left."""
+    """Return a report as one line: a bar, the loss, the pace, the time left."""
     pace = progress.step / progress.seconds if progress.seconds else 0.0
+    bar = "#" * round(BAR * progress.share)
     return (
-        f"step {progress.step} ({progress.share:.0%}): loss {progress.loss:.4f}, "
+        f"[{bar:{BAR}}] {progress.share:4.0%}  step {progress.step}: loss {progress.loss:.4f}, "
         f"held back {progress.held_back_loss:.4f}, {pace:.3g} steps/s, "
         f"{progress.seconds_left / 60:.1f} min left"
     )

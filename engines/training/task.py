@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from engines.errors import UsageError
 from engines.manifest import Preconditioning
 from engines.networks import NetworkSettings
+from engines.networks.settings import misfits
 from engines.training import options
 from engines.training.settings import Pairs, TrainingSettings
 
@@ -31,7 +32,9 @@ def task_of(arguments: argparse.Namespace, pairs: Pairs) -> Task:
 
 def refuse_what_does_not_fit(pairs: Pairs, task: Task) -> None:
     """Raise UsageError for tiles, workers or shares that no fit can use."""
-    settings = task.settings
+    settings, faults = task.settings, misfits(task.network)
+    if faults:
+        raise UsageError("; ".join(faults))
     rows, columns = pairs.residual.shape[2:]
     height, width = settings.tile
     divisor = 2 ** (len(task.network.multipliers) - 1)

@@ -56,9 +56,10 @@ def _scores(model: Model) -> str:
     if not training["scores"]:
         return ""
     states, days = training["states"]["held_back"], ", ".join(training["held_back_days"])
+    where = "whole globe" if model["periodic"] else "whole area"
     lines = [
         "## Scores",
-        f"On {states} states of days that it never saw ({days}), area weighted, whole globe.",
+        f"On {states} states of days that it never saw ({days}), area weighted, {where}.",
         "The baseline is the interpolated coarse field; CRPS is fair; MAE and RMSE are those of",
         "the ensemble mean; spread/skill carries the factor (D + 1) / D and is 1 at its best.",
         "",
@@ -122,12 +123,25 @@ def _training(model: Model) -> str:
         f"seed {fit['seed']}, inner arithmetic {fit['precision']} on {fit['device']}; "
         f"{training['minutes']:g} minutes.\n"
         f"{_fitted_by(training)}"
-        "- Tiles roll freely in longitude, which the network is not told"
-        f"{', and half of them are seen from the other pole' if fit['mirror'] else ''}.\n"
+        f"{_augmented(model)}"
         f"- The weights are those of step {training['best_step']}, which did best on the days held "
         f"back: loss {training['held_back_loss']:.4f} (1 for a network that knows nothing), "
         f"{training['loss']:.4f} at the end on what it learnt from, with dropout.\n"
         f"{_levels(training['levels'])}"
+    )
+
+
+def _augmented(model: Model) -> str:
+    """Say how tiles were varied: a limited area is neither rolled nor mirrored."""
+    if not model["periodic"]:
+        return (
+            "- Tiles lie anywhere within the area; a part of the globe can neither be rolled nor "
+            "be seen from the other pole, so the network may know its places by heart.\n"
+        )
+    mirrored = model["training"]["fit"]["mirror"]
+    return (
+        "- Tiles roll freely in longitude, which the network is not told"
+        f"{', and half of them are seen from the other pole' if mirrored else ''}.\n"
     )
 
 
@@ -163,4 +177,16 @@ def _limits(model: Model) -> str:
         "- Draws differ in what the coarse field leaves open; they know nothing of errors in the "
         "coarse forecast itself.\n"
         "- Extremes of storms smaller than the coarse grid are drawn, not known.\n"
+        f"{_edges(model)}"
+    )
+
+
+def _edges(model: Model) -> str:
+    """Say what a limited area does not know."""
+    if model["periodic"]:
+        return ""
+    return (
+        "- The outermost coarse boxes reach half beyond the area, and their means are of the half "
+        "within: input that reaches farther gives whole boxes there, which it has not learnt.\n"
+        "- Rows do not close, so no spectra were taken.\n"
     )

@@ -25,8 +25,9 @@ from engines.training.task import PRECONDITIONING, task_of
 from streamer.archive import Found, read_archive
 from streamer.commands.bundle_card import card
 from streamer.commands.console import is_terminal, result, say
-from streamer.domain import Array
-from streamer.material import COARSE_OPERATOR, INTERPOLATION, Material, gather
+from streamer.domain import Array, Grid
+from streamer.downscale.tiles import Layout
+from streamer.material import COARSE_OPERATOR, Material, gather
 from streamer.skill import score
 
 #: Levels of the golden cases, from nearly clean to nearly pure noise.
@@ -62,12 +63,22 @@ def run(arguments: argparse.Namespace) -> int:
 def _gather(arguments: argparse.Namespace, *, shows: bool) -> Material:
     archive = read_archive(arguments.archive, arguments.missing_share)
     material = gather(archive, arguments.constants, arguments.coarse, arguments.hold_back_days)
+    _refuse_tiles(arguments, material.archive.grid)
     if shows:
         names = ", ".join(found.name for found in archive.parameters)
         held_back = len(material.split.held_back)
         filled = f"; {archive.filled} values were missing" if archive.filled else ""
         say(f"{len(archive.keys)} states of {names}; {held_back} of them held back{filled}")
     return material
+
+
+def _refuse_tiles(arguments: argparse.Namespace, grid: Grid) -> None:
+    """Raise UsageError before the fit for tiles that could not cover the grid after it."""
+    tile, overlap = tuple(arguments.tile), tuple(arguments.overlap)
+    try:
+        Layout.cover(grid.shape, tile, overlap, periodic=grid.is_periodic)
+    except UsageError as error:
+        raise UsageError(f"--tile, --overlap: {error}") from error
 
 
 def _write_pairs(path: Path, lesson: Lesson) -> int:
@@ -116,7 +127,7 @@ def _model(arguments: argparse.Namespace, material: Material) -> dict[str, Any]:
                 "grid": [arguments.coarse, arguments.coarse],
                 "interpolation": COARSE_OPERATOR,
             },
-            "interpolation": INTERPOLATION,
+            "interpolation": material.interpolation,
             "parameters": {one.name: _parameter(one, i, material) for i, one in enumerate(found)},
         },
         "licence": arguments.licence,
@@ -237,4 +248,5 @@ def _count(network: nn.Module) -> int:
 
 
 def _tell_scored(done: int, states: int) -> None:
-    say(f"scored {done} of {states} states")
+    if done == states or done * 20 // states > (done - 1) * 20 // states:
+        say(f"scored {done} of {states} states")

@@ -30,6 +30,7 @@ ROWS = 8
 class Ridge:
     """A fitted regression; predictors: (rows, columns) off the point. penalty: as chosen.
 
+    periodic: whether columns go all the way round.
     mean, scale: (P, H, W) of the predictors. slopes: (C, P, H, W). missed: (C, H, W), the mean.
     """
 
@@ -39,55 +40,67 @@ class Ridge:
     scale: Array64
     slopes: Array64
     missed: Array64
+    periodic: bool = True
 
     def predict(self, twin: Array) -> Array:
         """Return the best guess of the fine fields, (N, C, H, W), from their twins."""
         found = np.empty_like(twin)
         for rows in _stretches(twin.shape[2]):
-            seen = predictors(twin, self.offsets, rows) - self.mean[:, rows]
+            seen = predictors(twin, self.offsets, rows, periodic=self.periodic)
+            seen -= self.mean[:, rows]
             slopes = self.slopes[:, :, rows] / self.scale[:, rows]
             correction = np.einsum("nphw,cphw->nchw", seen, slopes) + self.missed[:, rows]
             found[:, :, rows] = twin[:, :, rows] + correction
         return found
 
 
-def fit_ridge(learn: States, held_back: States, reach: int) -> Ridge:
+def fit_ridge(learn: States, held_back: States, reach: int, *, periodic: bool = True) -> Ridge:
     """Fit a regression for each point from fine states and their twins, (N, C, H, W) each.
 
     reach: how many points off, up, down, left and right, predictors lie besides the point's own;
-    half the coarse grid's spacing is a good choice. Columns wrap, rows stop at the edges.
+    half the coarse grid's spacing is a good choice. Rows stop at the edges, and so do columns
+    that are not periodic.
     """
     fine, twin = learn
     offsets = tuple((reach * i, reach * j) for i in (-1, 0, 1) for j in (-1, 0, 1))
-    penalty = _choose(learn, held_back, offsets)
+    penalty = _choose(learn, held_back, offsets, periodic=periodic)
     (channels, rows, columns), count = fine.shape[1:], len(offsets) * twin.shape[1]
     mean, scale = np.empty((count, rows, columns)), np.empty((count, rows, columns))
     slopes, missed = np.empty((channels, count, rows, columns)), np.empty(fine.shape[1:])
     for part in _stretches(rows):
-        seen = predictors(twin, offsets, part)
+        seen = predictors(twin, offsets, part, periodic=periodic)
         mean[:, part], scale[:, part] = seen.mean(axis=0), _scale(seen)
         target = fine[:, :, part].astype(np.float64) - twin[:, :, part]
         missed[:, part] = target.mean(axis=0)
         x = _points((seen - mean[:, part]) / scale[:, part])
         found = _solve(x, _points(target - missed[:, part]), penalty)
         slopes[:, :, part] = found.transpose(2, 1, 0).reshape(channels, count, -1, columns)
-    return Ridge(offsets, penalty, mean, scale, slopes, missed)
+    return Ridge(offsets, penalty, mean, scale, slopes, missed, periodic)
 
 
-def predictors(twin: Array, offsets: Sequence[tuple[int, int]], rows: slice) -> Array64:
+def predictors(
+    twin: Array, offsets: Sequence[tuple[int, int]], rows: slice, *, periodic: bool = True
+) -> Array64:
     """Return (N, P, h, W) for some rows: each parameter's twin, read some points off each point."""
-    every = np.arange(twin.shape[2])
+    every, columns = np.arange(twin.shape[2]), np.arange(twin.shape[3])
     parts = []
     for down, across in offsets:
         taken = np.clip(every[rows] + down, 0, len(every) - 1)
-        parts.append(np.roll(twin[:, :, taken], -across, axis=-1))
+        beside = columns + across
+        beside = beside % len(columns) if periodic else np.clip(beside, 0, len(columns) - 1)
+        parts.append(twin[:, :, taken][..., beside])
     return np.concatenate(parts, axis=1).astype(np.float64)
 
 
-def _choose(learn: States, held_back: States, offsets: Sequence[tuple[int, int]]) -> float:
+def _choose(
+    learn: States, held_back: States, offsets: Sequence[tuple[int, int]], *, periodic: bool
+) -> float:
     """Return the penalty with the least error on states that were held back, on some points."""
     rows, columns = slice(0, None, CHOOSES[0]), slice(0, None, CHOOSES[1])
-    seen, left = (predictors(twin, offsets, rows)[..., columns] for _, twin in (learn, held_back))
+    seen, left = (
+        predictors(twin, offsets, rows, periodic=periodic)[..., columns]
+        for _, twin in (learn, held_back)
+    )
     target, wanted = (
         (fine[:, :, rows].astype(np.float64) - twin[:, :, rows])[..., columns]
         for fine, twin in (learn, held_back)
