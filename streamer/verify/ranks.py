@@ -99,5 +99,6 @@ def _shares(draws: Array, truth: Array, weights: Array64) -> Array64:
     # Each point begins at its lowest rank and ends behind its highest one.
     begins = np.bincount(below.ravel(), shares.ravel(), ranks + 1)
     ends = np.bincount((below + equal + 1).ravel(), shares.ravel(), ranks + 1)
-    found: Array64 = np.cumsum(begins - ends)[:ranks]
+    # Rounding of the sums may leave less than nothing.
+    found: Array64 = np.maximum(np.cumsum(begins - ends)[:ranks], 0.0)
     return found

@@ -5,8 +5,10 @@ honest spread too. Patches, gradients, lagged correlations and the strongest val
 
 Scores are fair: their expectation does not depend on the number of draws, as long as draws and
 truth are alike drawn; `scoringrules` 0.10 gives the same energy score of a patch to rounding, but
-knows neither patches nor areas. Shapes: draws (D, H, W) or (D, C, H, W), truth (H, W) or (C, H, W). rows:
-(H,), each row's share of the surface, summing to 1 (`scores.area_weights`).
+knows neither patches nor areas.
+
+Shapes: draws (D, H, W) or (D, C, H, W), truth (H, W) or (C, H, W). rows: (H,), each row's share of
+the surface, summing to 1 (`scores.area_weights`).
 """
 
 import numpy as np
