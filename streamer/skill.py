@@ -122,14 +122,17 @@ def trial_of(archive: Archive, states: Sequence[int], bundle: Bundle) -> Trial:
     found = _channels(archive, manifest, bundle)
     truth = archive.fine[np.ix_(states, [index for index, _ in found])]
     truth *= np.array([factor for _, factor in found], dtype=np.float32)[:, None, None]
-    twin = interpolated_twin(truth, archive.grid, manifest.coarse, manifest.interpolation)
-    return Trial(
-        keys=tuple(archive.keys[i] for i in states),
-        truth=truth,
-        twin=twin,
-        condition=_normalised(twin, bundle),
-        grid=archive.grid,
-    )
+    return trial_from(tuple(archive.keys[i] for i in states), truth, bundle)
+
+
+def trial_from(keys: tuple[StateKey, ...], truth: Array, bundle: Bundle) -> Trial:
+    """Return states on a bundle's fine grid, (N, C, H, W) in its units and order, to be scored.
+
+    Their coarse twins are made by the bundle's own operators, whatever these are.
+    """
+    manifest = read_manifest(bundle.grib)
+    twin = interpolated_twin(truth, manifest.grid, manifest.coarse, manifest.interpolation)
+    return Trial(keys, truth, twin, _normalised(twin, bundle), manifest.grid)
 
 
 def score(
