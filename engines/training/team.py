@@ -63,7 +63,9 @@ class Team:
         """Leave the mean of all gradients in the first network."""
         first, *others = (list(network.parameters()) for network in self._networks)
         for i, weight in enumerate(first):
-            assert weight.grad is not None
+            if weight.grad is None:
+                # Frozen, or no part of the loss.
+                continue
             for other in others:
                 weight.grad += other[i].grad  # type: ignore[arg-type]
             weight.grad /= len(self._networks)
@@ -80,7 +82,7 @@ def _replica(network: nn.Module) -> nn.Module:
     replica = deepcopy(network)
     for module, other in zip(network.modules(), replica.modules(), strict=True):
         for key, weight in module.named_parameters(recurse=False):
-            setattr(other, key, nn.Parameter(weight.data))
+            setattr(other, key, nn.Parameter(weight.data, weight.requires_grad))
         for key, buffer in module.named_buffers(recurse=False):
             setattr(other, key, buffer)
     return replica
