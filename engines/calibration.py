@@ -118,13 +118,13 @@ def parse_calibration(plain: object, faults: list[str]) -> Calibration | None:
                 f"calibration.profiles.{name} is {index!r}, wanted a row, 0 to {len(rows) - 1}"
             )
     default = plain.get("default")
-    if default not in profiles:
+    if not isinstance(default, str) or default not in profiles:
         faults.append(f"calibration.default is {default!r}, wanted one of {_names(profiles)}")
     told = _mapping(plain, "told", faults)
     if len(faults) > before:
         return None
     sound = tuple(row for row in rows if row is not None)
-    return Calibration(sound, dict(profiles), str(default), dict(told))
+    return Calibration(sound, dict(profiles), default, dict(told))
 
 
 def to_plain(calibration: Calibration) -> dict[str, Any]:

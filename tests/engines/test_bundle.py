@@ -16,8 +16,16 @@ from onnx.external_data_helper import convert_model_to_external_data
 from engines.bundle import FILES, open_manifest, shipped_names
 from engines.errors import BundleError, UsageError
 from engines.manifest import Normalisation
+from engines.multistep import MultistepSettings
 from engines.onnx_guard import external_tensors
 from tests.engines import tiny
+
+#: A table whose only row starts above what networks of the kind `ve` know.
+LEVELS_TOO_HIGH = {
+    "rows": [{"sampler": {"solver": "multistep", "levels": [200.0]}, "calls": 1}],
+    "profiles": {"fast": 0},
+    "default": "fast",
+}
 
 
 @pytest.fixture
@@ -36,6 +44,17 @@ def test_a_bundle_is_read_as_it_was_written(folder: Path) -> None:
     assert bundle.constants.shape == (3, 15, 24)
     assert bundle.grib == {"grid": {"rows": 15}}
     assert bundle.path == folder
+
+
+def test_a_table_of_samplers_is_read_where_there_is_one(folder: Path, tmp_path: Path) -> None:
+    given = {**LEVELS_TOO_HIGH, "told": {"days": 4}}
+
+    table = open_manifest(tiny.write_bundle(tmp_path / "other", calibration=given)).calibration
+
+    assert open_manifest(folder).calibration is None
+    assert table is not None
+    assert table.row("fast").sampler == MultistepSettings((200.0,))
+    assert table.told == {"days": 4}
 
 
 def test_the_digest_is_that_of_the_sums(folder: Path) -> None:
@@ -171,6 +190,11 @@ def test_every_fault_of_the_manifest_is_listed(tmp_path: Path) -> None:
         ({"network": {"inputs": 9}}, "network.inputs is 9, .* needs 7"),
         ({"network": {"tile": [8, 16]}}, r"network.tile is \[8, 16\], .* needs \[8, 12\]"),
         ({"network": "ddpmpp"}, "network is 'ddpmpp', wanted an object"),
+        ({"calibration": []}, r"model.json: calibration is \[\], wanted an object"),
+        (
+            {"calibration": LEVELS_TOO_HIGH, "preconditioning": {"kind": "ve", "sigma_data": 1.0}},
+            r"calibration.rows\[0\]: .* levels go from 200 to 200, but the network knows 0.02",
+        ),
         ({"tile": [16, 12]}, r"tile \(16, 12\) is larger than the grid"),
         ({"overlap": [8, 2]}, r"overlap \(8, 2\) leaves nothing"),
         ({"channels": ["10u", "10u"]}, "wanted names that differ"),

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.sampler import SamplerSettings, calls
+from engines.multistep import MultistepSettings
+from engines.sampler import Sampler, SamplerSettings, calls
 from streamer.domain import Array
 from streamer.downscale.paths import Batch
 from streamer.downscale.tiles import Layout
@@ -22,11 +23,10 @@ LAYOUT = Layout.cover(BUNDLE.shape, BUNDLE.tile, BUNDLE.overlap, periodic=True)
 TILES = len(LAYOUT.tiles)
 SETTINGS = SamplerSettings(steps=3, sigma_max=10.0, sigma_min=0.1)
 CHURNED = replace(SETTINGS, s_churn=2.0, s_min=0.2, s_max=5.0)
+MULTISTEP = MultistepSettings((10.0, 2.0, 0.4), (0.9, 0.7), 0.2)
 
 
-def work_of(
-    key: str, draws: int = 1, urgency: float = 0.0, settings: SamplerSettings = SETTINGS
-) -> Work:
+def work_of(key: str, draws: int = 1, urgency: float = 0.0, settings: Sampler = SETTINGS) -> Work:
     condition = np.full((3, *BUNDLE.shape), len(key), dtype=np.float32)
     names = tuple(f"{key}/{i}".encode() for i in range(draws))
     return Work(key, Recipe(BUNDLE, LAYOUT, settings), condition, names, urgency)
@@ -59,9 +59,9 @@ def keys_in(batch: Batch) -> set[object]:
     return {job.step.work.key for job in batch.jobs}
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, CHURNED])
+@pytest.mark.parametrize("settings", [SETTINGS, CHURNED, MULTISTEP])
 @pytest.mark.parametrize("whole", ["full", "always"])
-def test_a_whole_run_gives_what_single_calls_give(whole: Whole, settings: SamplerSettings) -> None:
+def test_a_whole_run_gives_what_single_calls_give(whole: Whole, settings: Sampler) -> None:
     work = [work_of("step", 2, settings=settings)]
     engine = Running()
 
