@@ -72,41 +72,46 @@ class Material:
 
     def _pairs(self, states: Sequence[int]) -> Pairs:
         grid = self.archive.grid
-        cosine = np.cos(np.deg2rad(grid.latitudes))
+        names = [found.name for found in self.archive.parameters]
         return Pairs(
             residual=self.residual[list(states)],
             condition=self.condition[list(states)],
             constants=np.stack(list(self.constants.values())),
-            row_weights=(POLAR_FLOOR + (1 - POLAR_FLOOR) * cosine).astype(np.float32),
+            row_weights=row_weights(grid),
             periodic=grid.is_periodic,
-            mirror=self._mirror() if _is_symmetric(grid) else None,
+            mirror=mirror(names, self.statistics, tuple(self.constants), grid),
         )
 
-    def _mirror(self) -> Mirror:
-        """Return the globe seen from the other pole.
 
-        The equations of motion do not change when north and south change places and with them
-        the sign of the northward wind, of the latitude (and so of the Coriolis force) and of the
-        season, which no network here is told. The surface is turned along with the air. East and
-        west may not change places: the Earth turns one way.
-        """
-        names = [found.name for found in self.archive.parameters]
-        turned = [name.endswith("v") and name[:-1] + "u" in names for name in names]
-        residual = [[1.0, 0.0] for _ in names]
-        condition = [[1.0, 0.0] for _ in names]
-        for c, one in enumerate(self.statistics):
-            if turned[c]:
-                # Minus a value, normalised, is minus the normalised value but for the mean.
-                fine, coarse = one.fine_mean / one.fine_std, one.coarse_mean / one.coarse_std
-                condition[c] = [-1.0, -2.0 * coarse]
-                residual[c] = [-1.0, 2.0 * (coarse - fine) / one.residual_std]
-        return Mirror(
-            residual=np.array(residual, np.float32),
-            condition=np.array(condition, np.float32),
-            constants=np.array(
-                [[-1.0 if name in TURNED else 1.0, 0.0] for name in self.constants], np.float32
-            ),
-        )
+def row_weights(grid: Grid) -> Array:
+    """Return what each row counts in a loss, (H,)."""
+    cosine = np.cos(np.deg2rad(grid.latitudes))
+    return np.asarray(POLAR_FLOOR + (1 - POLAR_FLOOR) * cosine, dtype=np.float32)
+
+
+def mirror(
+    names: Sequence[str], statistics: Sequence[Normalisation], constants: Sequence[str], grid: Grid
+) -> Mirror | None:
+    """Return the globe seen from the other pole; None where its rows do not lie alike from both.
+
+    The equations of motion do not change when north and south change places and with them the
+    sign of the northward wind, of the latitude (and so of the Coriolis force) and of the season,
+    which no network here is told. The surface is turned along with the air. East and west may not
+    change places: the Earth turns one way.
+    """
+    if not _is_symmetric(grid):
+        return None
+    turned = [name.endswith("v") and name[:-1] + "u" in names for name in names]
+    residual = [[1.0, 0.0] for _ in names]
+    condition = [[1.0, 0.0] for _ in names]
+    for c, one in enumerate(statistics):
+        if turned[c]:
+            # Minus a value, normalised, is minus the normalised value but for the mean.
+            fine, coarse = one.fine_mean / one.fine_std, one.coarse_mean / one.coarse_std
+            condition[c] = [-1.0, -2.0 * coarse]
+            residual[c] = [-1.0, 2.0 * (coarse - fine) / one.residual_std]
+    signs = [[-1.0 if name in TURNED else 1.0, 0.0] for name in constants]
+    return Mirror(*(np.array(values, np.float32) for values in (residual, condition, signs)))
 
 
 def gather(archive: Archive, surface: Path, spacing: float, hold_back_days: int) -> Material:
