@@ -22,6 +22,9 @@ from streamer.grib.wants import Limits
 #: What ecCodes is told to put where a value is missing: above anything that is measured.
 _MISSING = 1e30
 
+#: A file of an archive may hold years; a record of the bus may not.
+_WHOLE_FILES = Limits(record_bytes=1 << 62, messages=1 << 62)
+
 #: More faults than this are only counted.
 FAULTS_SHOWN = 5
 
@@ -180,7 +183,7 @@ def fill_gaps(values: Array, *, is_periodic: bool) -> Array:
 
 def _read_file(path: Path, share: float, states: _States, faults: list[str]) -> None:
     """Add a file's messages to `states`, and what is wrong with it to `faults`."""
-    for message in split(path.read_bytes(), Limits()):
+    for message in split(path.read_bytes(), _WHOLE_FILES):
         if isinstance(message, Rejected):
             faults.append(f"{path.name}: {message.text}")
             continue

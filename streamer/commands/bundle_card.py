@@ -187,6 +187,7 @@ def _edges(model: Model) -> str:
         return ""
     return (
         "- The outermost coarse boxes reach half beyond the area, and their means are of the half "
-        "within: input that reaches farther gives whole boxes there, which it has not learnt.\n"
+        "within. Finer input is cut so too; input that comes as coarse as that brings means of "
+        "whole boxes, which it has not learnt.\n"
         "- Rows do not close, so no spectra were taken.\n"
     )

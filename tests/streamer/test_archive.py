@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engines.errors import UsageError
-from streamer.archive import fill_gaps, read_archive, split_by_day
+from streamer.archive import cut, fill_gaps, read_archive, split_by_day
 from streamer.domain import Grid
 from streamer.grib import codes
 
@@ -195,6 +195,46 @@ def test_many_faults_are_counted_not_listed(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match="; and 4 more"):
         read_archive(write(tmp_path / "fine", **files))
+
+
+def test_a_part_of_an_archive_has_the_values_of_its_points(tmp_path: Path) -> None:
+    archive = read_archive(write(tmp_path / "fine", **days(7, 8)))
+
+    part = cut(archive, Grid(60.0, 90.0, 30.0, 30.0, 3, 2))
+
+    assert np.array_equal(part.fine, archive.fine[:, :, 1:4, 3:5])
+    assert part.keys == archive.keys
+    assert cut(archive, GRID) is archive
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        Grid(60.0, 75.0, 30.0, 30.0, 3, 2),
+        Grid(60.0, 90.0, 60.0, 30.0, 2, 2),
+        Grid(60.0, 330.0, 30.0, 30.0, 3, 2),
+        Grid(-60.0, 90.0, 30.0, 30.0, 3, 2),
+    ],
+)
+def test_points_that_an_archive_has_not_are_refused(tmp_path: Path, grid: Grid) -> None:
+    archive = read_archive(write(tmp_path / "fine", **days(7, 8)))
+
+    with pytest.raises(
+        UsageError, match=r"the archive is on Grid\(.*wanted one with the points of"
+    ):
+        cut(archive, grid)
+
+
+def test_one_file_may_hold_a_month_of_messages(shared_data: Path) -> None:
+    archive = read_archive(shared_data / "era5-uk-2t")
+
+    split = split_by_day(archive, 6)
+    assert archive.fine.shape == (744, 1, 33, 49)
+    assert archive.grid == Grid(58.0, -10.0, 0.25, 0.25, 33, 49)
+    assert [(p.name, p.units, p.param_id) for p in archive.parameters] == [("2t", "K", 167)]
+    assert (len(split.learn), len(split.held_back)) == (600, 144)
+    assert {archive.keys[i].valid_time.hour for i in split.held_back} == set(range(24))
+    assert 250 < archive.fine.min() < archive.fine.max() < 300
 
 
 def test_the_real_archive_is_ten_days_of_global_winds(shared_data: Path) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engines.errors import UsageError
 from streamer.archive import Archive, Found, StateKey
 from streamer.domain import Array, Grid
-from streamer.material import Material, gather
+from streamer.grib.manifest import read_manifest
+from streamer.material import Material, coarse_grid, gather
 from streamer.training_set import normalise
 
 GLOBE = Grid(90.0, 0.0, 1.0, 1.0, 181, 360)
@@ -58,3 +60,70 @@ def test_the_mirror_is_the_globe_with_its_poles_exchanged(
     assert mirror.constants[:, 0].tolist() == [
         -1.0 if c == latitude else 1.0 for c in range(len(material.constants))
     ]
+
+
+def area_of(grid: Grid) -> Archive:
+    rng = np.random.default_rng(3)
+    noise = rng.standard_normal((3, 2, *grid.shape)).astype(np.float32)
+    return archive_of(np.cumsum(noise, axis=-1), grid)
+
+
+@pytest.fixture(scope="module")
+def within(shared_data: Path) -> Material:
+    """British Isles, with a margin that does not end at coarse points."""
+    surface = shared_data / "constants" / "era5-z-lsm-0p25.nc"
+    return gather(area_of(Grid(58.5, -10.25, 0.25, 0.25, 36, 52)), surface, 1.0, 1)
+
+
+def test_a_limited_area_is_cut_to_the_coarse_points_within_it(within: Material) -> None:
+    assert within.archive.grid == Grid(58.0, -10.0, 0.25, 0.25, 33, 49)
+    assert within.coarse.grid == Grid(58.0, -10.0, 1.0, 1.0, 9, 13)
+    whole = area_of(Grid(58.5, -10.25, 0.25, 0.25, 36, 52))
+    assert np.array_equal(within.archive.fine, whole.fine[:, :, 2:35, 1:50])
+    assert within.twin.shape == (3, 2, 33, 49)
+
+
+def test_the_daemon_reads_the_same_coarse_grid_and_operators(within: Material) -> None:
+    grid = within.archive.grid
+    part = {
+        "grid": {key: getattr(grid, key) for key in grid.__dataclass_fields__},
+        "coarse": {"method": "mir", "grid": [1.0, 1.0], "interpolation": "grid-box-average"},
+        "interpolation": within.interpolation,
+        "parameters": {"2t": {"units": "K", "identities": [{"paramId": 167}], "range": [0, 400]}},
+    }
+
+    manifest = read_manifest(part)
+
+    assert (manifest.coarse, manifest.interpolation) == (within.coarse, "bilinear")
+
+
+def test_a_part_of_the_globe_is_neither_rolled_nor_mirrored(within: Material) -> None:
+    learn = within.lesson().learn
+
+    assert not learn.periodic
+    assert learn.mirror is None
+    assert learn.residual.shape == (2, 2, 33, 49)
+    # Equal boxes know nothing of how rough the heights within are.
+    assert list(within.constants) == ["sin_latitude", "z", "lsm"]
+
+
+@pytest.mark.parametrize(
+    ("grid", "spacing", "words"),
+    [
+        (GLOBE, 1.0, "--coarse is 1 degrees, wanted more than the archive's 1"),
+        (Grid(60.0, 0.0, 1.0, 1.0, 30, 360), 4.0, "a band"),
+        (Grid(58.0, -10.0, 0.25, 0.25, 33, 49), 8.0, "holds 1 rows and 2 columns"),
+    ],
+)
+def test_an_area_that_no_coarse_grid_serves_is_refused(
+    grid: Grid, spacing: float, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        coarse_grid(grid, spacing)
+
+
+def test_coarse_points_that_are_none_of_the_archive_are_refused(shared_data: Path) -> None:
+    surface = shared_data / "constants" / "era5-z-lsm-0p25.nc"
+
+    with pytest.raises(UsageError, match="wanted --coarse to be a multiple"):
+        gather(area_of(Grid(58.0, -10.0, 0.3, 0.3, 28, 41)), surface, 1.0, 1)

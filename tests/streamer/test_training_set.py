@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.io import netcdf_file
 
 from engines.errors import UsageError
 from streamer.domain import Grid
@@ -111,3 +112,46 @@ def test_a_file_that_is_no_surface_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match=r"z\.nc cannot be read as NetCDF 3"):
         surface(tmp_path / "z.nc", GLOBE)
+
+
+UK = Grid(58.0, -10.0, 0.25, 0.25, 33, 49)
+
+
+def test_a_limited_area_has_the_surface_of_its_part_of_the_globe(shared_data: Path) -> None:
+    fields = surface(shared_data / "constants" / "era5-z-lsm-0p25.nc", UK)
+
+    # The file has the same boxes: how rough they are within it cannot tell.
+    assert list(fields) == ["z", "lsm"]
+    weights = area_weights(UK.latitudes)
+    z = fields["z"].astype(float)
+    assert z.mean(axis=1) @ weights == pytest.approx(0.0, abs=1e-5)
+    assert (z**2).mean(axis=1) @ weights == pytest.approx(1.0, rel=1e-5)
+    # Ben Nevis, 57 N 5 W, is high; 55 N 10 W is sea, 52 N 1 W land.
+    assert z[4, 20] > 2.0
+    assert fields["lsm"][12, 0] == 0.0
+    assert fields["lsm"][24, 36] > 0.99
+
+
+def test_an_area_that_is_all_sea_has_no_surface_to_tell(shared_data: Path) -> None:
+    sea = Grid(2.0, -140.0, 1.0, 1.0, 3, 3)
+
+    fields = surface(shared_data / "constants" / "era5-z-lsm-0p25.nc", sea)
+
+    assert "lsm" not in fields
+    assert all(np.isfinite(values).all() for values in fields.values())
+
+
+def test_a_surface_that_does_not_reach_over_the_area_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tropics.nc"
+    with netcdf_file(path, "w") as file:
+        for name, values in (
+            ("latitude", np.arange(20.0, -21.0, -1.0)),
+            ("longitude", np.arange(0.0, 360.0)),
+        ):
+            file.createDimension(name, len(values))
+            file.createVariable(name, "f8", (name,))[:] = values
+        for name in ("z", "lsm"):
+            file.createVariable(name, "f8", ("latitude", "longitude"))[:] = 0.0
+
+    with pytest.raises(UsageError, match=r"tropics\.nc reaches over 20 N .*wanted 58 N -10 E"):
+        surface(path, UK)

@@ -113,6 +113,23 @@ def test_a_limited_area_is_averaged_and_interpolated_within() -> None:
     np.testing.assert_allclose(up[4:-4], field[4:-4], atol=0.1)
 
 
+@pytest.mark.parametrize(
+    "wide", [Grid(65.0, -20.0, 0.25, 0.25, 101, 121), lattice(0.25, 0.25, None)]
+)
+def test_the_outermost_boxes_of_an_area_end_with_it_however_far_the_field_reaches(
+    wide: Grid,
+) -> None:
+    area = Grid(58.0, -10.0, 0.25, 0.25, 33, 49)
+    coarse = Coarse(lattice(1, 1, (58.0, -10.0, 50.0, 2.0)), "grid-box-average")
+    field = np.random.default_rng(3).standard_normal(wide.shape)
+    top, left = round((wide.north - 58.0) / 0.25), round((-10.0 - wide.west) / 0.25)
+    within = np.take(field[top : top + 33], (left + np.arange(49)) % wide.columns, axis=1)
+
+    found = regrid.to_coarse(field, wide, coarse)
+
+    np.testing.assert_array_equal(found, regrid.to_coarse(within, area, coarse))
+
+
 def test_a_field_that_does_not_reach_as_far_is_refused_by_its_area(
     wind_manifest: GribManifest,
 ) -> None:

@@ -53,3 +53,26 @@ def test_predictors_wrap_in_longitude_and_stop_at_the_edges() -> None:
     assert up_right[0, 0, :, 0].tolist() == [0, 0, 1, 2, 3]
     assert up_right[0, 1, 0].tolist() == [1, 2, 3, 4, 5, 6, 7, 0]
     assert np.array_equal(predictors(twin, [(-1, 1)], slice(2, 4)), up_right[:, :, 2:4])
+
+
+def test_predictors_of_a_limited_area_stop_at_its_first_and_last_column() -> None:
+    rows, columns = np.mgrid[:5, :8].astype(np.float32)
+    twin = np.stack([rows, columns])[None]
+
+    found = predictors(twin, ((0, -2), (0, 2)), slice(0, 5), periodic=False)
+
+    assert found[0, 1, 0].tolist() == [0, 0, 0, 1, 2, 3, 4, 5]
+    assert found[0, 3, 0].tolist() == [2, 3, 4, 5, 6, 7, 7, 7]
+
+
+def test_a_regression_within_an_area_finds_what_lies_beside_a_point() -> None:
+    twin, held, other = states(300, 0), states(60, 1), states(40, 2)
+
+    def shifted(values: Array) -> Array:
+        beside = np.clip(np.arange(24) + 2, 0, 23)
+        fine: Array = values + values[..., beside]
+        return fine
+
+    ridge = fit_ridge((shifted(twin), twin), (shifted(held), held), 2, periodic=False)
+
+    assert error(ridge.predict(other), shifted(other)) < 0.15 * error(other, shifted(other))
