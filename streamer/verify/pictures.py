@@ -1,27 +1,19 @@
-"""Draws what downscaling did to a step: one picture, the only door to matplotlib.
-
-The colour maps keep their order for every kind of colour vision and in grey.
-"""
+"""Draws what downscaling did to a step: one picture of six maps."""
 
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from streamer.domain import Grid
+from streamer.verify.maps import SPREAD_MAP, VALUES_MAP, Values, draw_coasts, draw_map, highest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Values = NDArray[np.floating[Any]]
-
-#: How the maps look: sizes in inches, colour maps by what they show.
+#: Sizes in inches.
 _SIZE, _DPI = (15.0, 11.9), 110
-_VALUES_MAP, _SPREAD_MAP = "viridis", "magma"
 _WARNING = "#b3400a"
 #: What one line of the footer holds at that width.
 _FOOTER_LETTERS = 220
@@ -60,17 +52,17 @@ def save_step(picture: StepPicture, path: Path) -> None:
 
     figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
     axes = figure.subplots(3, 2, sharex=True, sharey=True)
-    top = _top([picture.coarse, picture.draws, *_known(picture.truth)])
+    top = highest([picture.coarse, picture.draws, *_known(picture.truth)])
     for axis, (name, values, grid) in zip(axes.flat, _maps(picture), strict=True):
         if values is None:
             axis.set_axis_off()
             continue
         is_spread = name.startswith("Spread")
-        colours = _SPREAD_MAP if is_spread else _VALUES_MAP
-        highest = _top([values], 0.99) if is_spread else top
-        image = _draw_map(axis, values, grid, colours, highest)
+        colours = SPREAD_MAP if is_spread else VALUES_MAP
+        ends = 0.0, highest([values], 0.99) if is_spread else top
+        image = draw_map(axis, values, grid, colours, ends)
         axis.set_title(name, fontsize=11, loc="left")
-        _draw_coasts(axis, picture)
+        draw_coasts(axis, picture.land, picture.grid)
         if picture.warning:
             _label(axis, picture.warning)
         what = f"spread of {picture.quantity}" if is_spread else picture.quantity
@@ -100,65 +92,6 @@ def _maps(picture: StepPicture) -> list[tuple[str, Values | None, Grid]]:
     ]
 
 
-def _draw_map(axis: "Axes", values: Values, grid: Grid, colours: str, top: float) -> Any:
-    shown, extent = _centred(values, grid)
-    image = axis.imshow(
-        shown,
-        extent=extent,
-        cmap=colours,
-        vmin=0.0,
-        vmax=top,
-        interpolation="nearest",
-        aspect="equal",
-    )
-    west, east, south, north = extent
-    axis.set_xlim(max(west, -180.0), min(east, 180.0))
-    axis.set_ylim(max(south, -90.0), min(north, 90.0))
-    if grid.is_periodic:
-        axis.set_xticks(range(-180, 181, 60))
-        axis.set_yticks(range(-90, 91, 30))
-    axis.xaxis.set_major_formatter(lambda x, _: _degrees(x, "W", "E"))
-    axis.yaxis.set_major_formatter(lambda y, _: _degrees(y, "S", "N"))
-    axis.tick_params(labelsize=7, length=2)
-    return image
-
-
-def _draw_coasts(axis: "Axes", picture: StepPicture) -> None:
-    if picture.land is None:
-        return
-    land, (west, east, south, north) = _centred(picture.land, picture.grid)
-    rows, columns = land.shape
-    half_lon, half_lat = picture.grid.spacing_lon / 2, picture.grid.spacing_lat / 2
-    x = np.linspace(west + half_lon, east - half_lon, columns)
-    y = np.linspace(north - half_lat, south + half_lat, rows)
-    axis.contour(x, y, land, levels=[0.5], colors="white", linewidths=0.7, alpha=0.9)
-
-
-def _centred(values: Values, grid: Grid) -> tuple[Values, tuple[float, float, float, float]]:
-    """Return values turned so that a global map runs from 180 W, and where they reach.
-
-    A first column is repeated at the end, so that the map has no gap. West, east, south, north.
-    """
-    west = grid.west
-    if grid.is_periodic:
-        turn = int(np.ceil((180.0 + west) / grid.spacing_lon - 1e-9)) % grid.columns
-        turn = grid.columns - turn
-        values = np.roll(values, -turn, axis=1)
-        values = np.concatenate([values, values[:, :1]], axis=1)
-        west = (west + turn * grid.spacing_lon + 180.0) % 360.0 - 180.0
-    half_lon, half_lat = grid.spacing_lon / 2, grid.spacing_lat / 2
-    east = west + (values.shape[1] - 1) * grid.spacing_lon
-    south = grid.north - (grid.rows - 1) * grid.spacing_lat
-    return values, (west - half_lon, east + half_lon, south - half_lat, grid.north + half_lat)
-
-
-def _top(fields: list[Values], share: float = 0.999) -> float:
-    """Return where colours end: a round number that all but a small share of points keep below."""
-    highest = max(float(np.quantile(values, share)) for values in fields)
-    step = 5.0 if highest > 10 else 1.0 if highest > 2 else 0.2
-    return max(step, float(np.ceil(highest / step) * step))
-
-
 def _head(figure: "Figure", picture: StepPicture) -> None:
     figure.suptitle(picture.title, fontsize=14)
     if picture.footer:
@@ -177,12 +110,6 @@ def _label(axis: "Axes", text: str) -> None:
         color="white",
         bbox={"facecolor": _WARNING, "edgecolor": "none", "pad": 2.5},
     )
-
-
-def _degrees(value: float, below: str, above: str) -> str:
-    if value in (0, -180, 180):
-        return f"{abs(value):g}°"
-    return f"{abs(value):g}°{below if value < 0 else above}"
 
 
 def _known(values: Values | None) -> list[Values]:

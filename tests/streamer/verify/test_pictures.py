@@ -5,10 +5,9 @@ from pathlib import Path
 
 import matplotlib.image
 import numpy as np
-import pytest
 
 from streamer.domain import Grid
-from streamer.verify.pictures import StepPicture, _centred, save_step
+from streamer.verify.pictures import StepPicture, save_step
 
 FINE, COARSE = Grid(90.0, 0.0, 5.0, 5.0, 37, 72), Grid(80.0, 0.0, 20.0, 20.0, 9, 18)
 
@@ -30,29 +29,6 @@ def picture() -> StepPicture:
 def saved(one: StepPicture, path: Path) -> np.ndarray:
     save_step(one, path)
     return matplotlib.image.imread(path)
-
-
-@pytest.mark.parametrize("grid", [FINE, COARSE, Grid(90.0, -180.0, 5.0, 5.0, 37, 72)])
-def test_a_globe_is_drawn_from_180_west_with_each_column_at_its_longitude(grid: Grid) -> None:
-    longitudes = np.broadcast_to(grid.longitudes, grid.shape)
-
-    values, (west, east, south, north) = _centred(longitudes, grid)
-
-    centres = west + grid.spacing_lon * (np.arange(values.shape[1]) + 0.5)
-    np.testing.assert_allclose((values[0] - centres) % 360, 0, atol=1e-9)
-    assert west <= -180 < west + grid.spacing_lon
-    assert east >= 180
-    assert (south, north) == (-grid.north - grid.spacing_lat / 2, grid.north + grid.spacing_lat / 2)
-
-
-def test_a_limited_area_stays_as_it_is() -> None:
-    area = Grid(60.0, -10.0, 1.0, 1.0, 21, 31)
-    values = np.arange(21.0 * 31).reshape(area.shape)
-
-    shown, extent = _centred(values, area)
-
-    np.testing.assert_array_equal(shown, values)
-    assert extent == (-10.5, 20.5, 39.5, 60.5)
 
 
 def test_a_picture_is_a_png_of_a_sensible_size(tmp_path: Path) -> None:
