@@ -13,7 +13,7 @@ from safetensors.numpy import save
 
 from engines import bundle
 from engines.denoiser import Array
-from engines.errors import UsageError
+from engines.errors import DownscaledError, UsageError
 from engines.manifest import FORMAT, Normalisation
 
 
@@ -41,8 +41,7 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
 
     An older bundle at `folder` is replaced. Raises UsageError if something else is there.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / bundle.SUMS).is_file():
-        raise UsageError(f"{folder} holds something that is not a bundle, want a new folder")
+    _refuse_other(folder)
     beside = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
@@ -63,6 +62,35 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
     beside.rename(folder)
 
 
+def rewrite(source: Path, output: Path, changes: Mapping[str, bytes]) -> None:
+    """Write a bundle again with some files changed or added, all others as they are.
+
+    output: the same folder, an older bundle, or a new folder. It holds the old bundle or the
+    whole new one, whose files were read back before. Raises UsageError if something else is
+    there, BundleError if the changes make no sound bundle.
+    """
+    _refuse_other(output)
+    beside, old = (output.with_name(f"{output.name}.{end}") for end in ("new", "old"))
+    for leftover in (beside, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    beside.mkdir(parents=True)
+    for path in source.iterdir():
+        if path.name not in {bundle.SUMS, *changes}:
+            shutil.copyfile(path, beside / path.name)
+    for name, content in changes.items():
+        (beside / name).write_bytes(content)
+    seal(beside)
+    try:
+        bundle.open_manifest(beside)
+    except DownscaledError:
+        shutil.rmtree(beside)
+        raise
+    if output.exists():
+        output.rename(old)
+    beside.rename(output)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def seal(folder: Path) -> None:
     """Write the sums of all files of a bundle, which makes it one."""
     lines = [
@@ -71,6 +99,11 @@ def seal(folder: Path) -> None:
         if path.name != bundle.SUMS
     ]
     (folder / bundle.SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def _refuse_other(folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()) and not (folder / bundle.SUMS).is_file():
+        raise UsageError(f"{folder} holds something that is not a bundle, want a new folder")
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -7,10 +7,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from engines.bundle import open_manifest
-from engines.bundle_writer import BundleParts, write_bundle
+from engines.bundle_writer import BundleParts, rewrite, write_bundle
 from engines.errors import BundleError, UsageError
 from engines.golden import read_golden
 from engines.manifest import Normalisation
+from tests.engines import tiny
 
 STATISTICS = {"2t": Normalisation(280.0, 20.0, 281.0, 21.0, 0.1)}
 WEIGHTS = {"enc.8x12_conv.weight": np.arange(12, dtype=np.float32).reshape(3, 4)}
@@ -96,3 +97,48 @@ def test_what_the_reader_would_refuse_shows_when_it_is_read(tmp_path: Path) -> N
 
     with pytest.raises(BundleError, match="tile"):
         open_manifest(tmp_path / "small")
+
+
+def test_a_bundle_is_written_again_with_one_file_changed_and_nothing_else(tmp_path: Path) -> None:
+    source = tiny.write_bundle(tmp_path / "tiny")
+    before = {path.name: path.read_bytes() for path in source.iterdir()}
+
+    rewrite(source, source, {"README.md": b"Another card.\n"})
+
+    after = {path.name: path.read_bytes() for path in source.iterdir()}
+    assert after.pop("README.md") == b"Another card.\n"
+    assert after.pop("SHA256SUMS") != before.pop("SHA256SUMS")
+    assert after == {name: kept for name, kept in before.items() if name != "README.md"}
+    open_manifest(source)
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_a_bundle_may_be_written_again_elsewhere(tmp_path: Path) -> None:
+    source = tiny.write_bundle(tmp_path / "tiny")
+
+    rewrite(source, tmp_path / "copy", {"notes.txt": b"kept too"})
+
+    assert open_manifest(tmp_path / "copy").digest != open_manifest(source).digest
+    assert (tmp_path / "copy" / "notes.txt").read_bytes() == b"kept too"
+
+
+def test_changes_that_make_no_sound_bundle_leave_the_old_one(tmp_path: Path) -> None:
+    source = tiny.write_bundle(tmp_path / "tiny")
+    digest = open_manifest(source).digest
+
+    with pytest.raises(BundleError, match="cannot be read as JSON"):
+        rewrite(source, source, {"model.json": b"{"})
+
+    assert open_manifest(source).digest == digest
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_a_folder_of_something_else_is_not_written_over(tmp_path: Path) -> None:
+    source = tiny.write_bundle(tmp_path / "tiny")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+
+    with pytest.raises(UsageError, match="is not a bundle"):
+        rewrite(source, tmp_path / "mine", {})
+
+    assert (tmp_path / "mine" / "letter.txt").exists()
