@@ -5,8 +5,9 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engines.bundle import Bundle
-from engines.errors import BundleError
+from engines.bundle import MODEL, Bundle
+from engines.errors import BundleError, UsageError
+from engines.networks import build, from_plain
 from engines.networks.layers import Conv
 from engines.networks.lowered import EMBEDDING
 
@@ -53,6 +54,18 @@ def load(network: nn.Module, bundle: Bundle) -> None:
         network.load_state_dict({name: torch.from_numpy(found[name]) for name in found})
     except (OSError, ValueError, RuntimeError) as error:
         raise BundleError(f"{path}: does not fit the bundle's network: {error}") from error
+
+
+def open_network(bundle: Bundle, device: str = "cpu") -> nn.Module:
+    """Return a bundle's raw network with its weights, frozen, in float32, on a device.
+
+    Raises BundleError where the two do not fit, UsageError where there is no such device.
+    """
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"device is {device}, but PyTorch finds no NVIDIA GPU here")
+    network = build(from_plain(bundle.network, str(bundle.path / MODEL)))
+    load(network, bundle)
+    return prepared(network, torch.float32, device_of(device))
 
 
 def device_of(name: str) -> torch.device:
