@@ -124,7 +124,7 @@ def parse_calibration(plain: object, faults: list[str]) -> Calibration | None:
     if len(faults) > before:
         return None
     sound = tuple(row for row in rows if row is not None)
-    return Calibration(sound, dict(profiles), default, dict(told))
+    return Calibration(sound, dict(profiles), str(default), dict(told))
 
 
 def to_plain(calibration: Calibration) -> dict[str, Any]:

@@ -1,38 +1,39 @@
 """`downscaled bundle`: make, import, verify and tell what a model on disk is."""
 
 import argparse
-import math
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 
-from engines.bundle import Bundle, open_manifest, read_model, weight_shapes
+from engines.bundle import Bundle, open_manifest, weight_shapes
 from engines.choice import BACKENDS, PRECISIONS
 from engines.errors import UsageError
 from engines.golden import Case, cases, read_golden
 from engines.open import open_bundle
 from engines.training import options
-from streamer.commands.bundle_page import facts, page
+from streamer.commands import bundle_info, calibrate_options
 from streamer.commands.console import result
 from streamer.downscale.labels import refuse_unknown
 from streamer.grib.manifest import read_manifest
 
-#: Ends of the names of tensors that were not learned.
-_BUFFERS = ("resample_filter", "map_noise.freqs")
 _HEAD = "network  case       sigma     error     bound"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
-    verbs = parser.add_subparsers(dest="what", required=True, metavar="train|import|verify|info")
+    verbs = parser.add_subparsers(dest="what", required=True, metavar="VERB")
     train = verbs.add_parser("train", help="from a folder of fine GRIB to a verified bundle")
     _configure_train(train)
     _configure_import(verbs.add_parser("import", help="from an IPSL-AID checkpoint to a bundle"))
+    calibrate_options.configure(
+        verbs.add_parser("calibrate", help="fit few-call samplers, and measure what they cost")
+    )
     verify = verbs.add_parser("verify", help="sums, shapes, GRIB part, and the golden vectors")
     verify.add_argument("--backend", default="auto", choices=BACKENDS, help="engine to be held")
     verify.add_argument("--precision", choices=PRECISIONS, help="of its arithmetic")
     info = verbs.add_parser("info", help="a page with every fact that decides its numbers")
+    bundle_info.configure(info)
     for one in (verify, info):
         one.add_argument("bundle", metavar="BUNDLE", help="a folder, or a name that ships")
         one.add_argument("--json", action="store_true", help="one JSON object")
@@ -43,8 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     verbs: dict[str, Callable[[argparse.Namespace], int]] = {
         "train": _with_torch,
         "import": _with_torch,
+        "calibrate": _with_torch,
         "verify": _verify,
-        "info": _info,
+        "info": bundle_info.run,
     }
     return verbs[arguments.what](arguments)
 
@@ -105,24 +107,6 @@ def _refuse_misfits(bundle: Bundle) -> None:
 def _line(network: str, answer: Case) -> str:
     numbers = f"{answer.index:4d} {answer.sigma:11g} {answer.error:9.1e} {answer.bound:9.0e}"
     return f"{network:8s} {numbers}"
-
-
-def _info(arguments: argparse.Namespace) -> int:
-    bundle = open_manifest(arguments.bundle)
-    weights = sum(
-        math.prod(shape)
-        for name, shape in weight_shapes(bundle).items()
-        if not name.endswith(_BUFFERS)
-    )
-    statistics = dict(zip(bundle.channels, bundle.normalisation, strict=True))
-    told = facts(read_model(bundle), statistics, weights)
-    size_bytes = sum(path.stat().st_size for path in bundle.path.iterdir())
-    if arguments.json:
-        result({**told, "digest": bundle.digest, "size_bytes": size_bytes}, as_json=True)
-        return 0
-    disk = f"## On disk\n{size_bytes / 1e6:.1f} MB in {bundle.path}, digest {bundle.digest}."
-    result(f"{page(told)}\n{disk}")
-    return 0
 
 
 def _with_torch(arguments: argparse.Namespace) -> int:

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from engines.calibration import parse_calibration
 from engines.manifest import Normalisation
 from engines.sampler import SamplerSettings, calls
+from streamer.commands.bundle_table import section
 from streamer.downscale.tiles import Layout
 
 Model = Mapping[str, Any]
@@ -42,6 +44,7 @@ def facts(model: Model, statistics: Mapping[str, Normalisation], weights: int) -
         "sampler": sampler
         | {"s_max": None if math.isinf(sampler["s_max"]) else sampler["s_max"]}
         | {"calls": once, "calls_a_draw": once * tiles},
+        "calibration": model.get("calibration"),
         "training": model["training"],
         "licence": model["licence"],
         "attribution": model["attribution"],
@@ -57,10 +60,11 @@ def page(found: Mapping[str, Any]) -> str:
         _condition(found),
         _network(found),
         _cost(found),
+        _table(found),
         "## How it was made\n" + "\n".join(_lines(found["training"])),
         f"## Licence and attribution\n{found['licence']}.\n{found['attribution']}",
     )
-    return "\n\n".join(section.strip() for section in sections) + "\n"
+    return "\n\n".join(one.strip() for one in sections if one) + "\n"
 
 
 def _parameters(found: Mapping[str, Any]) -> str:
@@ -174,12 +178,21 @@ def _cost(found: Mapping[str, Any]) -> str:
     if found["preconditioning"]["kind"] == "direct":
         return f"## Sampler\nNone: a plain regression, the same answer whatever the seed; {cost}."
     most = "no limit" if s["s_max"] is None else f"{s['s_max']:g}"
+    aside = ", where the table is left aside" if found["calibration"] else ", as recommended"
     return (
-        f"## Sampler, as recommended\n"
+        f"## Sampler{aside}\n"
         f"Heun, {s['steps']} levels from {s['sigma_max']:g} to {s['sigma_min']:g}, "
         f"rho {s['rho']:g}, churn {s['s_churn']:g} (between {s['s_min']:g} and {most}, "
         f"noise {s['s_noise']:g}): {cost}."
     )
+
+
+def _table(found: Mapping[str, Any]) -> str:
+    if found["calibration"] is None:
+        return ""
+    table = parse_calibration(found["calibration"], [])
+    assert table is not None  # who opened the bundle refused anything else
+    return "\n".join([section(table), *_lines(table.told)])
 
 
 def _lines(value: Mapping[str, Any], indent: str = "") -> list[str]:
