@@ -45,20 +45,15 @@ def drawn(of: list[Found], folder: Path) -> list[np.ndarray]:
     return [matplotlib.image.imread(path) for path in paths]
 
 
-@pytest.mark.parametrize("days", [DAYS, DAYS[:1]])
-def test_charts_change_with_what_they_show_with_intervals_and_without(
-    days: tuple[date, ...], tmp_path: Path
-) -> None:
-    honest, narrow = (drawn([found(spread, days)], tmp_path / str(spread)) for spread in (1.0, 0.5))
+def test_charts_change_with_what_they_show_and_stand_side_by_side(tmp_path: Path) -> None:
+    honest, narrow = found(1.0), found(0.5, DAYS[:1])
 
-    for one, other in zip(honest, narrow, strict=True):
-        assert one.shape != other.shape or not np.array_equal(one, other)
+    single, other, double = (
+        drawn(of, tmp_path / name)
+        for name, of in (("a", [honest]), ("b", [narrow]), ("c", [honest, narrow]))
+    )
 
-
-def test_two_findings_stand_side_by_side(tmp_path: Path) -> None:
-    single = drawn([found(1.0)], tmp_path / "one")
-    double = drawn([found(1.0), found(0.5)], tmp_path / "two")
-
-    for one, two in zip(single, double, strict=True):
-        assert two.shape[1] == 2 * one.shape[1]
-        assert two.shape[0] == one.shape[0]
+    for one, two, both in zip(single, other, double, strict=True):
+        assert one.shape == two.shape
+        assert not np.array_equal(one, two)
+        assert both.shape[:2] == (one.shape[0], 2 * one.shape[1])
