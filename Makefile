@@ -12,6 +12,10 @@ DEMO := .venv-demo/bin
 TOPICS ?= forecast.coarse forecast.fine forecast.fine.steps forecast.fine.dead
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-input
 
+# Where the real data lie, and the bundle that they become.
+SHARED ?= ../shared/data
+UK := training/era5-uk-2t-1to0p25
+
 # What an environment was made from is part of its stamps' names: another lock, another stamp.
 # Another pyproject.toml only installs the project again, without a network.
 sum = $(shell cksum < $(1) | cut -d' ' -f1)
@@ -95,6 +99,19 @@ parity: $(DEV_READY) ## Hold the full networks against an independent implementa
 .PHONY: bench-gpu
 bench-gpu: $(DEV_READY) ## Measure PyTorch on an NVIDIA GPU: ways, batches, precisions; gpu.jsonl, 5 min
 	@$(DEV)/python -m tests.benchmarks.gpu $(GPU)
+
+.PHONY: train-uk
+train-uk: $(DEV_READY) ## Train UK on 744 hours of 2 m temperature, and score it; STEPS of the fit (1500)
+	@mkdir -p $(dir $(UK))
+	@$(DEV)/downscaled bundle train $(SHARED)/era5-uk-2t --output $(UK) --progress \
+	  --constants $(SHARED)/constants/era5-z-lsm-0p25.nc --coarse 1 --hold-back-days 6 \
+	  --tile 24 32 --overlap 8 8 --training-tile 24 32 --width 32 --blocks 1 --batch 16 \
+	  --dropout 0.2 --steps $(or $(STEPS),1500) \
+	  --description "Hourly 2 m temperature of the British Isles: what 1 degree leaves open on 0.25." \
+	  --licence Apache-2.0 \
+	  --attribution "Contains modified Copernicus Climate Change Service information (ERA5, March \
+	2019). Neither the European Commission nor ECMWF is responsible for any use of it."
+	@$(DEV)/downscaled bundle verify $(UK)
 
 .PHONY: kafka
 kafka: ## Start a local Apache Kafka on localhost:9092 from its Maven jars, and make TOPICS
