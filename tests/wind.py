@@ -59,9 +59,12 @@ class Globe:
             },
         }
 
-    def write_bundle(self, folder: Path) -> Path:
-        """Write a bundle whose network learned nothing; the Gaussian engine needs none."""
-        return tiny.write_bundle(folder, self.shape, grib=self.grib, name=folder.name)
+    def write_bundle(self, folder: Path, **changes: Any) -> Path:
+        """Write a bundle whose network learned nothing; the Gaussian engine needs none.
+
+        changes: keys of model.json.
+        """
+        return tiny.write_bundle(folder, self.shape, grib=self.grib, name=folder.name, **changes)
 
 
 GLOBE, SMALL = Globe(1, 4), Globe(10, 20)
