@@ -12,7 +12,7 @@ from typing import Any
 
 from engines.errors import UsageError
 from engines.multistep import MultistepSettings
-from engines.sampler import Sampler, SamplerSettings, calls
+from engines.sampler import Sampler, SamplerSettings, calls, levels
 
 #: The profiles that a table may name, the cheapest first.
 PROFILES = ("fast", "standard", "reference")
@@ -125,6 +125,17 @@ def parse_calibration(plain: object, faults: list[str]) -> Calibration | None:
         return None
     sound = tuple(row for row in rows if row is not None)
     return Calibration(sound, dict(profiles), str(default), dict(told))
+
+
+def unknown_levels(table: Calibration | None, within: tuple[float, float]) -> list[str]:
+    """Name the rows of a table whose levels leave what the network knows, `within`."""
+    faults = []
+    for i, row in enumerate(table.rows if table else ()):
+        try:
+            levels(row.sampler, within)
+        except UsageError as error:
+            faults.append(f"calibration.rows[{i}]: {error}")
+    return faults
 
 
 def to_plain(calibration: Calibration) -> dict[str, Any]:

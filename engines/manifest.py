@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard, TypeVar, get_args
 
-from engines.calibration import Calibration, parse_calibration
+from engines.calibration import Calibration, parse_calibration, unknown_levels
 from engines.errors import BundleError, UsageError
 from engines.precondition import KINDS, sigma_range
-from engines.sampler import SamplerSettings, levels
+from engines.sampler import SamplerSettings
 
 #: The version of the folder's layout and of the keys below that is written.
 FORMAT = 2
@@ -235,25 +235,14 @@ def _misfits(found: Mapping[str, Any]) -> Sequence[str]:
             overlap[0] >= tile[0] or overlap[1] >= tile[1],
         ),
     ]
-    checks += [(text, True) for text in _unknown_levels(found)]
+    within = sigma_range(found["preconditioning"].kind)
+    checks += [(text, True) for text in unknown_levels(found["calibration"], within)]
     checks += [
         (f"network.{key} is {given!r}, but the rest of the manifest needs {wanted}", True)
         for key, wanted in _network_wanted(found).items()
         if (given := found["network"].get(key, wanted)) != wanted
     ]
     return [f"model.json: {text}" for text, is_wrong in checks if is_wrong]
-
-
-def _unknown_levels(found: Mapping[str, Any]) -> Sequence[str]:
-    """Name the rows of the table whose levels the network does not know."""
-    within, faults = sigma_range(found["preconditioning"].kind), []
-    table = found["calibration"]
-    for i, row in enumerate(table.rows if table else ()):
-        try:
-            levels(row.sampler, within)
-        except UsageError as error:
-            faults.append(f"calibration.rows[{i}]: {error}")
-    return faults
 
 
 def _network_wanted(found: Mapping[str, Any]) -> Mapping[str, Any]:

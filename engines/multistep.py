@@ -40,6 +40,19 @@ class MultistepSettings:
         """Number of levels above zero, and of network calls."""
         return len(self.levels)
 
+    def schedule(self, within: tuple[float, float]) -> tuple[float, ...]:
+        """Return the levels, and the one that a finished draw is left at.
+
+        Raises UsageError where they leave what the network knows, `within`.
+        """
+        first, last = self.levels[0], self.levels[-1]
+        if first > within[1] or last < within[0]:
+            raise UsageError(
+                f"multistep sampler: levels go from {first:g} to {last:g}, but the network knows "
+                f"{within[0]:g} to {within[1]:g}"
+            )
+        return *self.levels, self.remainder * last
+
     @classmethod
     def two_m(cls, schedule: Iterable[float]) -> Self:
         """Return DPM-Solver++(2M) on any falling levels; a 0 at their end is passed over.

@@ -72,7 +72,7 @@ def levels(settings: Sampler, within: tuple[float, float] = (0.0, math.inf)) -> 
     would bunch them at the ends. Fitted levels mean nothing elsewhere: UsageError outside it.
     """
     if isinstance(settings, MultistepSettings):
-        return _fitted(settings, within)
+        return np.array(settings.schedule(within))
     low = min(max(settings.sigma_min, within[0]), within[1])
     high = min(max(settings.sigma_max, within[0]), within[1])
     if settings.steps == 1:
@@ -211,16 +211,6 @@ def raised(level: float, settings: SamplerSettings) -> float:
     if settings.s_churn == 0.0 or not settings.s_min <= level <= settings.s_max:
         return level
     return level * (1.0 + min(settings.s_churn / settings.steps, LARGEST_GAMMA))
-
-
-def _fitted(settings: MultistepSettings, within: tuple[float, float]) -> NDArray[np.float64]:
-    first, last = settings.levels[0], settings.levels[-1]
-    if first > within[1] or last < within[0]:
-        raise UsageError(
-            f"multistep sampler: levels go from {first:g} to {last:g}, but the network knows "
-            f"{within[0]:g} to {within[1]:g}"
-        )
-    return np.array([*settings.levels, settings.remainder * last])
 
 
 def _faults(settings: SamplerSettings) -> list[str]:
