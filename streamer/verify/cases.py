@@ -24,7 +24,8 @@ from streamer.verify.maps import (
 #: What a map shows; maps of one kind share their colours.
 Kind = Literal["value", "spread", "difference"]
 
-_WIDTH, _HEAD = 3.3, 0.8
+#: Inches: of a map and its labels, above and below all maps, of a colour bar.
+_WIDTH, _HEAD, _BAR, _MAP_DPI = 2.7, 0.6, 0.8, 90
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,8 +73,9 @@ def save_maps(page: Page, path: Path) -> None:
     rows = -(-len(page.maps) // page.columns)
     first = page.maps[0].grid
     tall = first.rows * first.spacing_lat / (first.columns * first.spacing_lon)
-    size = (_WIDTH * page.columns, rows * (_WIDTH * tall + 0.35) + _HEAD)
-    figure = Figure(figsize=size, dpi=DPI, layout="compressed")
+    kinds = len({one.kind for one in page.maps})
+    size = (_WIDTH * page.columns + _BAR * kinds, rows * (_WIDTH * tall + 0.25) + _HEAD)
+    figure = Figure(figsize=size, dpi=_MAP_DPI, layout="compressed")
     axes = figure.subplots(rows, page.columns, squeeze=False, sharex=True, sharey=True)
     for axis in axes.flat[len(page.maps) :]:
         axis.set_axis_off()
