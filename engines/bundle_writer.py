@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,11 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
         beside / bundle.STATISTICS, {name: asdict(one) for name, one in parts.statistics.items()}
     )
     np.savez_compressed(beside / bundle.CONSTANTS, constants=parts.constants)
-    bound = np.float32(parts.golden_bound)
-    golden: dict[str, Any] = dict(parts.golden)
-    np.savez_compressed(beside / bundle.GOLDEN, bound=bound, **golden)
-    (beside / bundle.NETWORK).write_bytes(parts.network)
-    (beside / bundle.WEIGHTS).write_bytes(save(dict(parts.weights)))
+    files = network_files(
+        bundle.DENOISER, parts.network, parts.weights, parts.golden, parts.golden_bound
+    )
+    for name, content in files.items():
+        (beside / name).write_bytes(content)
     (beside / bundle.CARD).write_text(parts.card, encoding="utf-8")
     seal(beside)
     if folder.exists():
@@ -89,6 +90,25 @@ def rewrite(source: Path, output: Path, changes: Mapping[str, bytes]) -> None:
         output.rename(old)
     beside.rename(output)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def network_files(
+    name: str,
+    network: bytes,
+    weights: Mapping[str, Array],
+    golden: Mapping[str, Array],
+    golden_bound: float,
+) -> dict[str, bytes]:
+    """Return the files of one of a bundle's networks by their names; see `BundleParts`."""
+    files = bundle.NETWORKS[name]
+    packed = BytesIO()
+    arrays: dict[str, Any] = dict(golden)
+    np.savez_compressed(packed, bound=np.float32(golden_bound), **arrays)
+    return {
+        files.network: network,
+        files.weights: save(dict(weights)),
+        files.golden: packed.getvalue(),
+    }
 
 
 def seal(folder: Path) -> None:

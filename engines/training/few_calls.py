@@ -64,9 +64,9 @@ class FewCalls(nn.Module):
         """Return the sampler as it now stands."""
         with torch.no_grad():
             return MultistepSettings(
-                levels=tuple(float(level) for level in self.levels()),
-                extrapolations=tuple(float(k) for k in self.beyond),
-                remainder=float(self._remainder()),
+                levels=tuple(_short(level) for level in self.levels()),
+                extrapolations=tuple(_short(k) for k in self.beyond),
+                remainder=_short(self._remainder()),
             )
 
     def own(self) -> list[nn.Parameter]:
@@ -75,6 +75,11 @@ class FewCalls(nn.Module):
 
     def _remainder(self) -> Tensor:
         return self.stays.clamp(0.0, MOST_REMAINS)
+
+
+def _short(value: Tensor) -> float:
+    """Return a number of float32 without the digits that it never had."""
+    return float(f"{float(value):.6g}")
 
 
 class _Inner(nn.Module):

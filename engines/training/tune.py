@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from engines.errors import EngineError, UsageError
 from engines.multistep import MultistepSettings
 from engines.precondition import Around
 from engines.training.averages import Averages
-from engines.training.batches import Batch, Store, chance_of
+from engines.training.batches import Batch, Store
 from engines.training.draws_loss import draws_loss
 from engines.training.few_calls import FewCalls
 from engines.training.judge import Judge, drawn_tiles
@@ -88,6 +88,17 @@ def tune(
         return running.run()
     finally:
         running.close()
+
+
+def sampler_of(checkpoint: Path) -> MultistepSettings | None:
+    """Return the sampler that a checkpoint's tuning started from; None where there is none."""
+    if not checkpoint.exists():
+        return None
+    told = torch.load(checkpoint, weights_only=True, map_location="cpu").get("identity", {})
+    names = [one.name for one in fields(MultistepSettings)]
+    if any(name not in told for name in names):
+        raise UsageError(f"{checkpoint} is no checkpoint of a tuning; remove it to start afresh")
+    return revive(MultistepSettings, told)
 
 
 class _Tuning:
@@ -157,8 +168,6 @@ class _Tuning:
             group["lr"] = group["peak"] * share
         self.step += 1
         batch = drawn_tiles(self._learn, settings, (settings.batch, settings.draws), self.step)
-        # What dropout draws is also the step's own.
-        torch.manual_seed(chance_of(settings.seed, self.step, settings.device).key)
         loss = self._team.learn(batch, self._optimiser, CLIP)
         self._averages.blend(self.step)
         return loss
@@ -235,7 +244,8 @@ class _Tuning:
 
 def _placed(start: Start, settings: TuneSettings) -> FewCalls:
     network = deepcopy(start.network).to(memory_format=torch.channels_last)
-    module = FewCalls(network, start.sampler, start.around, settings.precision)
+    # Without dropout: draws would count its noise as spread, and lose it at work.
+    module = FewCalls(network.eval(), start.sampler, start.around, settings.precision)
     for weight in module.parameters():
         weight.requires_grad = True
     for weight in module.own():

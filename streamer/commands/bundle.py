@@ -12,7 +12,7 @@ from engines.errors import UsageError
 from engines.golden import Case, cases, read_golden
 from engines.open import open_bundle
 from engines.training import options
-from streamer.commands import bundle_info, calibrate_options
+from streamer.commands import bundle_info, calibrate_options, tune_options
 from streamer.commands.console import result
 from streamer.downscale.labels import refuse_unknown
 from streamer.grib.manifest import read_manifest
@@ -28,6 +28,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_import(verbs.add_parser("import", help="from an IPSL-AID checkpoint to a bundle"))
     calibrate_options.configure(
         verbs.add_parser("calibrate", help="fit few-call samplers, and measure what they cost")
+    )
+    tune_options.configure(
+        verbs.add_parser("tune", help="tune the network through its own few calls")
     )
     verify = verbs.add_parser("verify", help="sums, shapes, GRIB part, and the golden vectors")
     verify.add_argument("--backend", default="auto", choices=BACKENDS, help="engine to be held")
@@ -45,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         "train": _with_torch,
         "import": _with_torch,
         "calibrate": _with_torch,
+        "tune": _with_torch,
         "verify": _verify,
         "info": bundle_info.run,
     }

@@ -36,9 +36,6 @@ from streamer.feeding import files_under
 from streamer.grib.manifest import read_manifest
 from streamer.truth_states import TruthStates, find_truth
 
-#: Where the table begins on a card; it reaches to the next heading of its kind.
-HEADING = "## What network calls cost"
-
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -94,7 +91,7 @@ def _fit(bundle: Bundle, truth: TruthStates, days: Days, arguments: argparse.Nam
         say(f"fitting on {len(keys)} states of {_span(days.fit)}")
     fitted: list[MultistepSettings] = []
     for calls in arguments.calls:
-        report = _reporter(f"through the network, {calls} a draw", arguments)
+        report = reporter(f"through the network, {calls} a draw", arguments)
         found = fitting.fit(calls, fitted[-1] if fitted else None, report)
         fitted.append(found.sampler)
         if _shows(arguments):
@@ -134,10 +131,14 @@ def _measure(
     trial = trial_on(truth, keys, bundle)
     if _shows(arguments):
         say(f"measuring {len(candidates)} samplers on {len(keys)} states of {_span(days.measure)}")
-    report = _reporter("network calls a tile and draw", arguments)
+    report = reporter("network calls a tile and draw", arguments)
     rows = measure(candidates, engines, trial, arguments.draws, report)
     spec = engines[DENOISER][1].spec
-    return calibration(rows, _told(spec, days, found, len(keys), arguments))
+    told = _told(spec, days, found, len(keys), arguments)
+    before = bundle.calibration
+    if before is not None and TUNED in before.told and any(row.network == TUNED for row in rows):
+        told[TUNED] = before.told[TUNED]
+    return calibration(rows, told, before)
 
 
 def _candidates(bundle: Bundle, found: Found, costs: Sequence[int]) -> list[Candidate]:
@@ -179,8 +180,9 @@ def _write(bundle: Bundle, table: Calibration, output: Path) -> Bundle:
 
 
 def with_section(card: str, text: str) -> str:
-    """Return a card with the table's section, in the place of an older one if there is one."""
-    before, found, after = card.partition(f"{HEADING}\n")
+    """Return a card with a section, in the place of an older one of the same heading, if any."""
+    heading = text.partition("\n")[0]
+    before, found, after = card.partition(f"{heading}\n")
     rest = ""
     if found:
         _, more, tail = after.partition("\n## ")
@@ -196,7 +198,7 @@ def _shows(arguments: argparse.Namespace) -> bool:
     return bool(arguments.progress) or is_terminal()
 
 
-def _reporter(unit: str, arguments: argparse.Namespace) -> Callable[[int, int], None] | None:
+def reporter(unit: str, arguments: argparse.Namespace) -> Callable[[int, int], None] | None:
     """Return what shows how much is done: a bar on a terminal, a line for each tenth in a pipe."""
     if not _shows(arguments):
         return None
