@@ -76,7 +76,9 @@ def _refuse(bundle: Bundle, arguments: argparse.Namespace) -> None:
 def _tuned(bundle: Bundle, lesson: Lesson, arguments: argparse.Namespace) -> Tuned:
     """Return the tuned network. Raises EngineError where none was better than the start."""
     shows, settings = arguments.progress or is_terminal(), tune_options.settings(arguments)
-    checkpoint = arguments.checkpoint or Path(f"{arguments.output or bundle.path}.tuning.checkpoint")
+    checkpoint = arguments.checkpoint or Path(
+        f"{arguments.output or bundle.path}.tuning.checkpoint"
+    )
     # A resumed tuning goes on from where it started, and not from a second fit of its sampler.
     sampler = sampler_of(checkpoint) or _sampler(bundle, lesson, arguments, shows=shows)
     start = Start(open_network(bundle), sampler, bundle.preconditioning, bundle.digest)

@@ -22,7 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--calls", type=int, default=2, help="network calls of a draw of one tile (default: 2)")
     add("--hold-back-days", type=int, metavar="DAYS",
         help="last days, to choose and measure on (default: what training held back)")  # fmt: skip
-    add("--checkpoint", type=Path, help="where to continue from (default: OUTPUT.tuning.checkpoint)")
+    add(
+        "--checkpoint", type=Path, help="where to continue from (default: OUTPUT.tuning.checkpoint)"
+    )
     add("--keep", action="store_true", help="write it even if it breaks a rule, served by nothing")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="to tune and to measure on")
     add("--progress", action="store_true", help="show progress in a pipe too")
