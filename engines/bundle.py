@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,11 +15,11 @@ from engines.denoiser import Array
 from engines.errors import BundleError
 from engines.manifest import Manifest, parse
 from engines.onnx_guard import external_tensors
+from engines.sums import SUMS, file_fault, parse_sums
 
 #: Where the bundles lie that ship with the package.
 SHIPPED = Path(__file__).parent / "bundles"
 
-SUMS = "SHA256SUMS"
 MODEL = "model.json"
 NETWORK = "denoiser.onnx"
 STATISTICS = "statistics.json"
@@ -31,8 +30,6 @@ CARD = "README.md"
 FILES = (MODEL, NETWORK, WEIGHTS, STATISTICS, CONSTANTS, GOLDEN, CARD)
 #: The network that every bundle has, and the one that may be tuned through its own few calls.
 DENOISER, TUNED = "denoiser", "tuned"
-
-_SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +127,13 @@ def open_manifest(bundle: str | Path) -> Bundle:
     constants = read_arrays(path / CONSTANTS, {"constants": wanted})["constants"]
     for name in networks:
         _refuse_data_outside(path / NETWORKS[name].network)
+    table = fields["calibration"]
+    lacking = {row.network for row in table.rows}.difference(networks) if table else ()
+    if lacking:
+        raise BundleError(
+            f"{path / MODEL}: calibration names the network {', '.join(lacking)}, which is not "
+            f"there; {SUMS} lists {', '.join(networks)}"
+        )
     return Bundle(**fields, path=path, digest=digest, constants=constants, networks=networks)
 
 
@@ -205,42 +209,17 @@ def _verify_sums(path: Path) -> tuple[str, tuple[str, ...]]:
     if not listed.is_file():
         raise BundleError(f"{path}: found no {SUMS}, so this is not a bundle")
     raw = listed.read_bytes()
-    sums = _sums(raw, listed)
+    sums = parse_sums(raw, listed)
     networks = tuple(name for name, files in NETWORKS.items() if any(f in sums for f in files.all))
     named = dict.fromkeys((*FILES, *(file for name in networks for file in NETWORKS[name].all)))
     faults = [f"{name}: not in {SUMS}" for name in named if name not in sums]
     for name, wanted in sums.items():
-        fault = _file_fault(path, name, wanted)
+        fault = file_fault(path, name, wanted)
         if fault:
             faults.append(f"{name}: {fault}")
     if faults:
         raise BundleError(f"{path}: {'; '.join(faults)}")
     return hashlib.sha256(raw).hexdigest(), networks
-
-
-def _sums(raw: bytes, listed: Path) -> dict[str, str]:
-    sums: dict[str, str] = {}
-    for number, line in enumerate(raw.decode("utf-8", "replace").splitlines(), start=1):
-        matched = _SUM_LINE.fullmatch(line)
-        if matched is None:
-            raise BundleError(
-                f"{listed}, line {number}: found {line[:80]!r}, wanted 64 hexadecimal digits, "
-                "two spaces and a file name"
-            )
-        sums[matched[2]] = matched[1]
-    return sums
-
-
-def _file_fault(path: Path, name: str, wanted: str) -> str:
-    file = path / name
-    # A name such as ../x, an absolute one, or a link that leads out of the folder.
-    if Path(name).name != name or not file.resolve().is_relative_to(path.resolve()):
-        return "points outside the bundle"
-    if not file.is_file():
-        return "missing"
-    with file.open("rb") as opened:
-        found = hashlib.file_digest(opened, "sha256").hexdigest()
-    return "" if found == wanted else f"SHA-256 is {found}, {SUMS} says {wanted}"
 
 
 def _json(path: Path) -> object:

@@ -16,6 +16,7 @@ from engines import bundle
 from engines.denoiser import Array
 from engines.errors import DownscaledError, UsageError
 from engines.manifest import FORMAT, Normalisation
+from engines.sums import SUMS
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -76,7 +77,7 @@ def rewrite(source: Path, output: Path, changes: Mapping[str, bytes]) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     beside.mkdir(parents=True)
     for path in source.iterdir():
-        if path.name not in {bundle.SUMS, *changes}:
+        if path.name not in {SUMS, *changes}:
             shutil.copyfile(path, beside / path.name)
     for name, content in changes.items():
         (beside / name).write_bytes(content)
@@ -116,13 +117,13 @@ def seal(folder: Path) -> None:
     lines = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
         for path in sorted(folder.iterdir())
-        if path.name != bundle.SUMS
+        if path.name != SUMS
     ]
-    (folder / bundle.SUMS).write_text("".join(lines), encoding="utf-8")
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
 def _refuse_other(folder: Path) -> None:
-    if folder.exists() and any(folder.iterdir()) and not (folder / bundle.SUMS).is_file():
+    if folder.exists() and any(folder.iterdir()) and not (folder / SUMS).is_file():
         raise UsageError(f"{folder} holds something that is not a bundle, want a new folder")
 
 

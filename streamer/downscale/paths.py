@@ -46,7 +46,9 @@ class OpenStep:
     def company(self) -> Hashable:
         """Steps with the same may share a call."""
         work = self.work
-        return work.recipe.bundle.digest, self.conditions[0].shape, work.labels is None
+        bundle = work.recipe.bundle
+        network = bundle.digest, bundle.network_name
+        return network, self.conditions[0].shape, work.labels is None
 
     def paths(self) -> "list[Path]":
         """Return what has to be carried: every draw, or every tile of every draw."""
