@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.build import forget
-from engines.bundle import DENOISER, NETWORKS, Bundle, open_manifest
+from engines.bundle import NETWORKS, Bundle, open_manifest
 from engines.cache import default_cache, private_folder
 from engines.choice import BACKENDS, PRECISIONS
 from engines.denoiser import EngineSpec
@@ -17,6 +17,7 @@ from engines.open import open_bundle
 from engines.proof import Kept, kept
 from streamer.commands import engine_bench
 from streamer.commands.console import result, say
+from streamer.sampling import SamplerChoice
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -53,14 +54,14 @@ def _configure_build(parser: argparse.ArgumentParser) -> None:
     add("--device", help="cpu, cuda or cuda:1; default: a GPU if there is one")
     add("--batch", type=int, help="the most tiles in one call")
     add("--threads", type=int, help="of one call on a CPU; default: every core")
-    add(
-        "--network", choices=list(NETWORKS), default=DENOISER, help="which of the bundle's networks"
-    )
+    add("--network", choices=list(NETWORKS), help="of the bundle; default: the one that serves")
     add("--again", action="store_true", help="forget first what is kept of this bundle")
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    bundle = open_manifest(arguments.bundle).of(arguments.network)
+    bundle = open_manifest(arguments.bundle)
+    # What a daemon opens that is told nothing else.
+    bundle = bundle.of(arguments.network or SamplerChoice().chosen(bundle).network)
     cache = _cache(arguments)
     if arguments.again:
         say(f"forgot {forget(bundle, cache)} engines of {bundle.name}")
