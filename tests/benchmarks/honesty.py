@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from engines.bundle import Bundle
+from engines.errors import UsageError
 from streamer.domain import Array
 from streamer.skill import Trial, draw, speed, wind
 from streamer.verify.charts import ClassPanel, save_classes, save_ranks, save_reliability
@@ -23,6 +24,8 @@ from streamer.verify.scores import area_weights
 from tests.benchmarks import rows
 from tests.benchmarks.storm import Storm, StormCase, storm_of
 
+#: Half of them sort and half are measured, and one draw alone has no spread.
+FEWEST = 4
 #: Gale force 8 begins here, in m/s.
 GALE = 17.2
 LATITUDES = tuple(range(-90, 91, 15))
@@ -36,6 +39,8 @@ class Honesty:
     def __init__(
         self, trial: Trial, bundle: Bundle, draws: int, storm: Storm | None, limits: Sequence[float]
     ) -> None:
+        if draws < FEWEST:
+            raise UsageError(f"{draws} draws tell nothing of honesty, wanted at least {FEWEST}")
         weights = area_weights(trial.grid.latitudes)
         self._trial, self._bundle, self._pair = trial, bundle, wind(bundle)
         names = [*bundle.channels, *(["wind speed"] if self._pair else [])]

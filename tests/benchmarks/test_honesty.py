@@ -131,3 +131,8 @@ def test_without_a_table_the_reference_is_the_many_levels(bundle: Bundle) -> Non
     assert rows.row_of(bundle, "reference").calls == 35
     with pytest.raises(UsageError, match=r"names no way of drawing.*no table"):
         rows.row_of(bundle, "fast")
+
+
+def test_too_few_draws_are_refused(bundle: Bundle, trial: Trial) -> None:
+    with pytest.raises(UsageError, match="3 draws tell nothing of honesty, wanted at least 4"):
+        Honesty(trial, bundle, 3, None, ())
