@@ -141,19 +141,20 @@ def compare(
     }
 
 
-def choose(rows: Sequence[Row], reference: int = 0) -> dict[str, int]:
+def choose(
+    rows: Sequence[Row], reference: int = 0, *, tuned_serves: bool = False
+) -> dict[str, int]:
     """Return the index of each profile's row; a profile that none qualifies for is missing.
 
     The reference is the reference. `standard` is the cheapest row of the untuned network whose
-    CRPS is within 0.5 % of the reference's, `fast` the cheapest of any network within 2 %; both
-    keep every parameter's spread/skill within 5 % of the reference's and the power of its draws,
-    in bands up to two thirds of the highest wavenumber, within 15 %.
+    CRPS is within 0.5 % of the reference's, `fast` the cheapest within 2 %; both keep every
+    parameter's spread/skill within 5 % of the reference's and the power of its draws, in bands up
+    to two thirds of the highest wavenumber, within 15 %. tuned_serves: whether a tuned network
+    has passed what is asked of one, and may be `fast`.
     """
     found: dict[str, int] = {}
-    for profile, most, networks in (
-        ("fast", FAST, ("denoiser", "tuned")),
-        ("standard", STANDARD, ("denoiser",)),
-    ):
+    both = ("denoiser", "tuned") if tuned_serves else ("denoiser",)
+    for profile, most, networks in (("fast", FAST, both), ("standard", STANDARD, both[:1])):
         fits = [
             i
             for i, row in enumerate(rows)
@@ -179,17 +180,26 @@ def is_honest(row: Row) -> bool:
     return True
 
 
-def calibration(rows: Sequence[Row], told: Mapping[str, Any]) -> Calibration:
-    """Return the table of measured rows, the first of which is the reference, by rising cost."""
+def calibration(
+    rows: Sequence[Row], told: Mapping[str, Any], before: Calibration | None = None
+) -> Calibration:
+    """Return the table of measured rows, the first of which is the reference, by rising cost.
+
+    before: the bundle's older table. A tuned network that was `fast` there may be so again, and
+    is then still what is taken where nothing is said.
+    """
     order = sorted(range(len(rows)), key=lambda i: (rows[i].calls, i))
-    profiles = choose(rows)
-    default = "standard" if "standard" in profiles else "reference"
-    return Calibration(
+    tuned_serves = before is not None and _is_tuned(before, "fast")
+    profiles = choose(rows, tuned_serves=tuned_serves)
+    table = Calibration(
         rows=tuple(rows[i] for i in order),
         profiles={name: order.index(index) for name, index in profiles.items()},
-        default=default,
+        default="standard" if "standard" in profiles else "reference",
         told=dict(told),
     )
+    if before is not None and before.default == "fast" and _is_tuned(table, "fast"):
+        return replace(table, default="fast")
+    return table
 
 
 def seconds_a_call(bundle: Bundle, denoiser: Denoiser) -> float:
@@ -208,6 +218,10 @@ def seconds_a_call(bundle: Bundle, denoiser: Denoiser) -> float:
 
 
 _BAND_KEYS = ("bands", "bands_vs_reference")
+
+
+def _is_tuned(table: Calibration, profile: str) -> bool:
+    return profile in table.profiles and table.row(profile).network == "tuned"
 
 
 def _compared(
