@@ -101,12 +101,12 @@ bench-gpu: $(DEV_READY) ## Measure PyTorch on an NVIDIA GPU: ways, batches, prec
 	@$(DEV)/python -m tests.benchmarks.gpu $(GPU)
 
 .PHONY: train-uk
-train-uk: $(DEV_READY) ## Train UK on 744 hours of 2 m temperature, and score it; STEPS of the fit (1500)
+train-uk: $(DEV_READY) ## Train UK on 744 hours of 2 m temperature, and score it; MINUTES of fit (8)
 	@mkdir -p $(dir $(UK))
 	@$(DEV)/downscaled bundle train $(SHARED)/era5-uk-2t --output $(UK) --progress \
 	  --constants $(SHARED)/constants/era5-z-lsm-0p25.nc --coarse 1 --hold-back-days 6 \
 	  --tile 24 32 --overlap 8 8 --training-tile 24 32 --width 32 --blocks 1 --batch 16 \
-	  --dropout 0.2 --steps $(or $(STEPS),1500) \
+	  --dropout 0.1 --minutes $(or $(MINUTES),8) \
 	  --description "Hourly 2 m temperature of the British Isles: what 1 degree leaves open on 0.25." \
 	  --licence Apache-2.0 \
 	  --attribution "Contains modified Copernicus Climate Change Service information (ERA5, March \
