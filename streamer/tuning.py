@@ -65,13 +65,15 @@ def placed(
     reference, tuned = rows
     table = table or Calibration((reference,), {"reference": 0}, "reference")
     kept = [i for i, row in enumerate(table.rows) if row.network != TUNED]
-    profiles = {name: kept.index(i) for name, i in table.profiles.items() if i in kept}
+    profiles = {name: table.rows[i] for name, i in table.profiles.items() if i in kept}
     default = table.default if table.default in profiles else "reference"
     if serves:
-        profiles[FAST], default = len(kept), FAST
+        profiles[FAST], default = tuned, FAST
+    ordered = sorted((*(table.rows[i] for i in kept), tuned), key=lambda row: row.calls)
     return Calibration(
-        rows=(*(table.rows[i] for i in kept), tuned),
-        profiles=profiles,
+        rows=tuple(ordered),
+        # Rows are compared as the very objects that they are.
+        profiles={name: ordered.index(row) for name, row in profiles.items()},
         default=default,
         told={**table.told, TUNED: dict(told)},
     )
