@@ -17,6 +17,8 @@ from tests import ipsl
 from tests.end_to_end.six import NAMES, coarse_message, gfs
 from tests.wind import SMALL
 
+#: An import exports a network, which takes a slow machine a minute or two.
+pytestmark = pytest.mark.timeout(400)
 SHAPE = (37, 72)
 #: Steps of the forecast that stands for the truth: three days of it.
 STEPS = (24, 48, 72)
