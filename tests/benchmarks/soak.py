@@ -114,6 +114,8 @@ class Soak:
     changes: Counter[str] = field(default_factory=Counter)
     resident: list[float] = field(default_factory=list)
     worst: float = 0.0
+    #: the decoding processes, which outlive a daemon
+    workers: Any = None
 
 
 def run(folder: Path, bundle: str, home: Path, minutes: float = 60.0, seed: int = 0) -> None:
@@ -121,15 +123,19 @@ def run(folder: Path, bundle: str, home: Path, minutes: float = 60.0, seed: int 
     _write_bundles(bundle, home)
     soak = Soak(home, list(forecast.steps(folder, STEPS)), random.Random(seed))
     until = time.monotonic() + 60 * minutes
-    with _sabotaged(soak.saboteur):
-        for name in ("one", "two"):
-            _round(soak, WAYS[0], name, is_calm=True)
-        while time.monotonic() < until:
-            _round(soak, soak.rng.choice(WAYS), soak.rng.choice(("one", "two")))
-            soak.resident.append(_resident_mib())
-            if len(soak.resident) % 10 == 0:
-                _tell(soak)
-    _tell(soak)
+    try:
+        with _sabotaged(soak.saboteur):
+            for name in ("one", "two"):
+                _round(soak, WAYS[0], name, is_calm=True)
+            while time.monotonic() < until:
+                _round(soak, soak.rng.choice(WAYS), soak.rng.choice(("one", "two")))
+                soak.resident.append(_resident_mib())
+                if len(soak.resident) % 10 == 0:
+                    _tell(soak)
+        _tell(soak)
+    finally:
+        if soak.workers is not None:
+            soak.workers.close()
 
 
 def _write_bundles(bundle: str, home: Path) -> None:
@@ -185,7 +191,7 @@ def _round(soak: Soak, way: tuple[str, int, bool], name: str, *, is_calm: bool =
         broker.create(topic)
     meters, change = open_meters(config, model), threading.Event()
     with (
-        _workers(config, model) as workers,
+        _workers(soak, config, model) as workers,
         composed(
             config,
             model,
@@ -205,17 +211,14 @@ def _round(soak: Soak, way: tuple[str, int, bool], name: str, *, is_calm: bool =
     _judge(soak, broker, way, is_repeat=is_repeat, is_calm=is_calm)
 
 
-_SPARE: list[Any] = []
-
-
 @contextmanager
-def _workers(config: Config, model: Model) -> Iterator[Any]:
-    """Lend the decoding processes, which outlive a daemon."""
-    lent = _SPARE.pop() if _SPARE else open_workers(config, model)
-    yield lent
-    while lent.pending:
-        lent.finished(1.0)
-    _SPARE.append(lent)
+def _workers(soak: Soak, config: Config, model: Model) -> Iterator[Any]:
+    """Lend the decoding processes, made for the first daemon."""
+    if soak.workers is None:
+        soak.workers = open_workers(config, model)
+    yield soak.workers
+    while soak.workers.pending:
+        soak.workers.finished(1.0)
 
 
 def _feed(soak: Soak, broker: MemoryBroker, service: Service, *, is_calm: bool) -> None:
