@@ -63,11 +63,16 @@ def settings(arguments: argparse.Namespace) -> TuneSettings:
 def words(progress: TuneProgress) -> str:
     """Return a report as one line: a bar, the scores on the days held back, the time left."""
     bar = "#" * round(BAR * progress.share)
-    return (
-        f"[{bar:{BAR}}] {progress.share:4.0%}  step {progress.step}: loss {progress.loss:.4f}, "
-        f"held back {progress.held_back_loss:.4f}, CRPS {progress.crps:.4f}, "
-        f"spread/skill {progress.spread_skill:.3f}, {progress.seconds_left / 60:.1f} min left"
-    )
+    parts = [
+        f"[{bar:{BAR}}] {progress.share:4.0%}  step {progress.step}: "
+        f"held back {progress.held_back_loss:.4f}",
+        f"CRPS {progress.crps:.4f}",
+        f"spread/skill {progress.spread_skill:.3f}",
+    ]
+    if progress.step:
+        # Before the first step there is neither a loss nor a pace.
+        parts += [f"loss {progress.loss:.4f}", f"{progress.seconds_left / 60:.1f} min left"]
+    return ", ".join(parts)
 
 
 def _configure_learning(group: argparse._ArgumentGroup) -> None:
