@@ -63,9 +63,9 @@ def settings(arguments: argparse.Namespace) -> TuneSettings:
 def words(progress: TuneProgress) -> str:
     """Return a report as one line: a bar, the scores on the days held back, the time left."""
     bar = "#" * round(BAR * progress.share)
+    done = f"[{bar:{BAR}}] {progress.share:4.0%}  step {progress.step}"
     parts = [
-        f"[{bar:{BAR}}] {progress.share:4.0%}  step {progress.step}: "
-        f"held back {progress.held_back_loss:.4f}",
+        f"{done}: held back {progress.held_back_loss:.4f}",
         f"CRPS {progress.crps:.4f}",
         f"spread/skill {progress.spread_skill:.3f}",
     ]
