@@ -7,6 +7,8 @@ no numbers. Every step must end once; a complete one must hold the values that i
 single tiles, and with `engine.reproducible` the bytes of its first time; and memory must stay.
 """
 
+import ctypes
+import gc
 import hashlib
 import json
 import random
@@ -112,7 +114,9 @@ class Soak:
     digests: dict[tuple[str, ...], str] = field(default_factory=dict)
     outcomes: Counter[str] = field(default_factory=Counter)
     changes: Counter[str] = field(default_factory=Counter)
+    #: after each round, MiB: what the process has of the system, and what its heaps have lent
     resident: list[float] = field(default_factory=list)
+    lent: list[float] = field(default_factory=list)
     worst: float = 0.0
     #: the decoding processes, which outlive a daemon
     workers: Any = None
@@ -130,6 +134,7 @@ def run(folder: Path, bundle: str, home: Path, minutes: float = 60.0, seed: int 
             while time.monotonic() < until:
                 _round(soak, soak.rng.choice(WAYS), soak.rng.choice(("one", "two")))
                 soak.resident.append(_resident_mib())
+                soak.lent.append(_lent_mib())
                 if len(soak.resident) % 10 == 0:
                     _tell(soak)
         _tell(soak)
@@ -296,14 +301,39 @@ def _resident_mib() -> float:
     return float(psutil.Process().memory_info().rss / 2**20)
 
 
+class _Heaps(ctypes.Structure):
+    """What glibc's `mallinfo2` tells, in bytes; all heaps together."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks",
+            "fordblks", "keepcost",
+        )
+    )  # fmt: skip
+
+
+def _lent_mib() -> float:
+    """Return what is in use: freed memory that a heap keeps is resident, and no leak."""
+    gc.collect()
+    ask = ctypes.CDLL(None).mallinfo2
+    ask.restype = _Heaps
+    found = ask()
+    return float((found.uordblks + found.hblkhd) / 2**20)
+
+
+def _by_quarter(values: list[float]) -> list[int]:
+    quarter = max(1, len(values) // 4)
+    parts = [values[n * quarter :][:quarter] for n in range(4)]
+    return [round(median(part)) for part in parts if part]
+
+
 def _tell(soak: Soak) -> None:
-    quarter = max(1, len(soak.resident) // 4)
-    parts = [soak.resident[n * quarter :][:quarter] for n in range(4)]
-    middle = [round(median(part)) for part in parts if part]
     bundles = len({open_manifest(soak.home / name).digest for name in ("one", "two")})
     print(
         f"{len(soak.resident)} rounds on {len(WAYS)} ways, {bundles} bundles; steps "
         f"{dict(soak.outcomes)}; bundles {dict(soak.changes)}; faults {dict(soak.saboteur.made)}; "
-        f"largest difference {soak.worst:.1e} deviations; resident MiB by quarter {middle}",
+        f"largest difference {soak.worst:.1e} deviations; MiB by quarter, resident "
+        f"{_by_quarter(soak.resident)}, lent {_by_quarter(soak.lent)}",
         flush=True,
     )
