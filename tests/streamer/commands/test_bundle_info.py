@@ -45,7 +45,7 @@ TABLE: dict[str, Any] = {
 
 @pytest.fixture
 def calibrated(tmp_path: Path) -> Path:
-    return tiny.write_bundle(tmp_path / "tiny", calibration=TABLE)
+    return tiny.add_tuned(tiny.write_bundle(tmp_path / "tiny", calibration=TABLE))
 
 
 def test_the_page_prints_every_row_of_the_table(
