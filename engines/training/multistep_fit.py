@@ -59,7 +59,7 @@ class FitSettings:
     draws: int = 2
     tile: tuple[int, int] = (64, 64)
     band_weight: float = 0.15
-    held_tiles: int = 16
+    held_tiles: int = 24
     seed: int = 1
     device: str = "cpu"
 
@@ -77,10 +77,17 @@ class MultistepFit:
     """A frozen network with the tiles that its samplers are fitted on."""
 
     def __init__(
-        self, network: nn.Module, around: Around, tiles: tuple[Cropper, Cropper], how: FitSettings
+        self,
+        network: nn.Module,
+        around: Around,
+        tiles: tuple[Cropper, Cropper],
+        how: FitSettings,
+        units: Sequence[float] = (),
     ) -> None:
         """Take a network on `how.device`; tiles: to learn from, and to choose on.
 
+        units: of each channel, what its residual is multiplied by before it is added to the
+        condition's channel of the same number; () where no such channel tells the coarse field.
         Raises UsageError for a network without levels, or settings that no fit can use.
         """
         if around.kind == "direct":
@@ -94,6 +101,7 @@ class MultistepFit:
         self._around, self._how = around, how
         self._learn, self._choose = tiles
         self._scale = self._learn.deviation
+        self._units = torch.tensor(units, device=how.device)[:, None, None] if units else None
 
     def fit(
         self, calls: int, before: MultistepSettings | None = None, report: Report | None = None
@@ -136,18 +144,21 @@ class MultistepFit:
         return sigma_range(self._around.kind)
 
     def _starts(self, calls: int, before: MultistepSettings | None) -> Iterator[MultistepSettings]:
-        """Yield where to start from: what is known, 2M, and a fit of one call fewer."""
+        """Yield where to start from: what is known, a fit of one call fewer, and 2M."""
+        found = 0
         if calls in KNOWN:
             levels, beyond, stays = KNOWN[calls]
             yield self._moved(levels, beyond, stays)
-        for high, low, stays in SPANS:
-            last = max(low, high / FALL ** (calls - 1))
-            levels = tuple(float(s) for s in np.geomspace(high, last, calls))
-            yield self._moved(levels, MultistepSettings.two_m(levels).extrapolations, stays)
+            found += 1
         if before is not None and before.steps == calls - 1:
             more = tuple(level / self._scale for level in before.levels)
             beyond = (*before.extrapolations, 0.5)
             yield self._moved((*more, more[-1] / 3), beyond, before.remainder)
+            found += 1
+        for high, low, stays in SPANS if found < 2 else SPANS[:1]:
+            last = max(low, high / FALL ** (calls - 1))
+            levels = tuple(float(s) for s in np.geomspace(high, last, calls))
+            yield self._moved(levels, MultistepSettings.two_m(levels).extrapolations, stays)
 
     def _moved(
         self, levels: Sequence[float], beyond: Sequence[float], stays: float
@@ -182,9 +193,22 @@ class MultistepFit:
         drawn = ends.reshape(tiles[0], draws, *tiles[1:])
         # Power counts by area too: rows near the poles lie close together.
         share = (crop.weights / crop.weights.mean()).sqrt()
-        bands = band_penalty(drawn * share[:, None], crop.clean * share)
+        bands = band_penalty(
+            self._whole(drawn, crop.condition[:, None]) * share[:, None],
+            self._whole(crop.clean, crop.condition) * share,
+        )
         score = fair_crps(drawn, crop.clean, crop.weights) / self._scale
         return score + self._how.band_weight * bands
+
+    def _whole(self, residual: Tensor, condition: Tensor) -> Tensor:
+        """Return the fields that residuals make, (..., C, h, w), normalised.
+
+        It is their power that is looked at in the end. Of residuals alone the longest waves have
+        little, and that of a few tiles would be all chance.
+        """
+        if self._units is None:
+            return residual
+        return condition[..., : len(self._units), :, :] + self._units * residual
 
     @torch.no_grad()
     def _held_loss(self, sampler: MultistepSettings) -> float:

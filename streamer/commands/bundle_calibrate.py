@@ -86,7 +86,9 @@ def _fit(bundle: Bundle, truth: TruthStates, days: Days, arguments: argparse.Nam
     for part in (keys, fit_states(truth, days.choose, bundle)):
         trial = trial_on(truth, part, bundle)
         croppers.append(Cropper(pairs_of(trial, bundle), how.device, labels_of(trial, bundle)))
-    fitting = MultistepFit(network, bundle.preconditioning, (croppers[0], croppers[1]), how)
+    units = [normal.residual_std for normal in bundle.normalisation]
+    tiles = (croppers[0], croppers[1])
+    fitting = MultistepFit(network, bundle.preconditioning, tiles, how, units)
     if _shows(arguments):
         say(f"fitting on {len(keys)} states of {_span(days.fit)}")
     fitted: list[MultistepSettings] = []
