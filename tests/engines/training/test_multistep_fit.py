@@ -119,7 +119,6 @@ def test_settings_that_no_fit_can_use_are_refused(how: dict[str, int]) -> None:
 
 
 def test_power_is_that_of_whole_fields_where_the_coarse_field_is_told() -> None:
-    rng = np.random.default_rng(0)
     smooth = np.broadcast_to(30.0 * np.sin(np.arange(32) / 5), (3, 1, 32, 32))
     pairs = replace(gaussian_pairs(0), condition=smooth.astype(np.float32))
     tiles = Cropper(pairs), Cropper(pairs)
