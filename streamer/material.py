@@ -22,7 +22,7 @@ COARSE_OPERATOR = "grid-box-average"
 #: MIR's cubic stencils need a globe around them.
 INTERPOLATION, INTERPOLATION_WITHIN = "structured-bicubic", "bilinear"
 #: Rows near the poles count little in the scores, but not nothing in the loss.
-POLAR_FLOOR = 0.15
+POLAR_FLOOR = 0.3
 #: Constants that change their sign where north and south change places.
 TURNED = ("sin_latitude",)
 

@@ -57,6 +57,7 @@ class Store:
         self._condition = torch.from_numpy(np.ascontiguousarray(pairs.condition)).to(device)
         self._constants = _floats(pairs.constants, device)
         self._row_weights = _floats(pairs.row_weights, device)
+        self._evened: dict[int, Tensor] = {}
         self._is_periodic = pairs.periodic
         self._mirror = None if pairs.mirror is None else _on(pairs.mirror, device)
         self.device = device
@@ -64,12 +65,12 @@ class Store:
     def draw(self, settings: TrainingSettings, size: int, chance: Chance) -> Batch:
         """Return `size` random tiles with their noise and levels.
 
-        First rows are drawn a little beyond both edges and moved inside, so that the edge itself,
-        where the network sees its own zero padding, is met more often than once in H tiles.
+        First rows are drawn beyond both edges and moved inside, so that the edge itself, where
+        the network sees its own zero padding, is met more often than once in H tiles.
         """
         states, _, rows, columns = self._residual.shape
         height, width = settings.tile
-        spare = height // 8
+        spare = _spare(height)
         last = columns if self._is_periodic else columns - width + 1
         top = self._whole(rows - height + 2 * spare + 1, size, chance) - spare
         mirrors = self._mirror is not None and settings.mirror
@@ -115,7 +116,18 @@ class Store:
             constants = _mirrored(constants, self._mirror[2], is_mirrored)
         noise = torch.randn(clean.shape, generator=chance.device, device=self.device)
         given = torch.cat([condition, constants], dim=1)
-        return Batch(clean, noise, given, sigma, self._row_weights[down])
+        return Batch(clean, noise, given, sigma, self._weights_of(height)[down])
+
+    def _weights_of(self, height: int) -> Tensor:
+        """Return (H,): what a row counts in tiles of this height, so that it counts as asked.
+
+        Rows by the edge lie in few tiles, and would count for little; at the poles the network
+        would then be worse than it can be.
+        """
+        if height not in self._evened:
+            seen = _visits(len(self._row_weights), height).to(self.device)
+            self._evened[height] = self._row_weights * (seen.mean() / seen)
+        return self._evened[height]
 
 
 def chance_of(seed: int, step: int, device: str) -> Chance:
@@ -123,6 +135,19 @@ def chance_of(seed: int, step: int, device: str) -> Chance:
     mixed = np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0]
     key = int(mixed >> np.uint64(1))
     return Chance(key, np.random.default_rng(key), torch.Generator(device).manual_seed(key))
+
+
+def _spare(height: int) -> int:
+    """Return how far beyond both edges a tile's first row is drawn."""
+    return height // 4
+
+
+def _visits(rows: int, height: int) -> Tensor:
+    """Return (rows,): in how many of the equally likely places of a tile each row lies."""
+    spare = _spare(height)
+    tops = torch.arange(-spare, rows - height + spare + 1).clamp(0, rows - height)
+    row = torch.arange(rows)[:, None]
+    return ((row >= tops) & (row < tops + height)).sum(dim=1).float()
 
 
 def _levels(shares: Tensor, settings: TrainingSettings) -> Tensor:

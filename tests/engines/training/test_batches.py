@@ -63,6 +63,18 @@ def test_tiles_of_a_limited_area_never_wrap() -> None:
     assert np.all(np.diff(batch.condition[:, 2].numpy(), axis=2) == 1)
 
 
+def test_every_row_counts_as_asked_however_seldom_a_tile_holds_it() -> None:
+    asked = np.linspace(1.0, 2.0, 20, dtype=np.float32)
+
+    batch = drawn(replace(known_pairs(4, 0), row_weights=asked), 20_000)
+
+    rows = batch.condition[:, 1, :, 0].numpy().astype(int)
+    counted = np.bincount(rows.ravel(), weights=batch.weights[:, 0, :, 0].numpy().ravel())
+    seen = np.bincount(rows.ravel())
+    assert seen.max() > 1.5 * seen.min()
+    assert counted / counted.mean() == pytest.approx(asked / asked.mean(), rel=0.06)
+
+
 def test_levels_are_drawn_from_the_stated_distribution() -> None:
     logarithms = np.log(drawn(known_pairs(4, 0), 4000).sigma.numpy())
 

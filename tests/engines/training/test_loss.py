@@ -26,7 +26,7 @@ def loss_of_fresh(batch: Batch) -> float:
 
 def test_a_network_that_knows_nothing_has_a_loss_of_one() -> None:
     # The last layer starts at zero, so the fresh network is the best guess without a condition.
-    assert loss_of_fresh(drawn(known_pairs(4, 0), 64)) == pytest.approx(1.0, abs=0.02)
+    assert loss_of_fresh(drawn(known_pairs(4, 0), 256)) == pytest.approx(1.0, abs=0.02)
 
 
 def test_ignorance_costs_the_same_at_every_level() -> None:

@@ -16,5 +16,6 @@ def test_a_report_tells_the_loss_the_pace_and_the_time_left() -> None:
     report = Progress(300, 0.25, 0.6123, 0.5987, 1.0, 60.0)
 
     assert options.words(report) == (
-        "[########                      ]  25%  step 300: loss 0.6123, held back 0.5987, 5 steps/s, 3.0 min left"
+        "[########                      ]  25%  step 300: loss 0.6123, held back 0.5987, "
+        "5 steps/s, 3.0 min left"
     )

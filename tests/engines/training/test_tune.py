@@ -52,13 +52,13 @@ def same(one: Tuned, other: Tuned) -> bool:
 
 def test_draws_get_better_and_the_best_is_kept(tmp_path: Path) -> None:
     told: list[float] = []
-    settings = replace(SETTINGS, steps=24, report_every=12, learning_rate=1e-2)
+    settings = replace(SETTINGS, steps=36, report_every=12, learning_rate=1e-2)
 
     found = run(tmp_path / "tuned", settings, Until(report=lambda one: told.append(one.crps)))
 
     # The condition tells the residual entirely, so there is much to gain.
     assert found.is_finished
-    assert [one.step for one in found.history] == [0, 12, 24]
+    assert [one.step for one in found.history] == [0, 12, 24, 36]
     assert told[-1] < 0.95 * told[0]
     assert found.step == min(found.history, key=lambda one: one.held_back_loss).step
     assert math.isnan(found.history[0].loss)
@@ -106,13 +106,14 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
 
 
 def test_workers_share_one_batch(tmp_path: Path) -> None:
-    # Without the term that is pooled over a part, the mean of the parts is the whole.
+    # Without the term that is pooled over a part, the mean of the parts is the whole, but for
+    # what the rows of each part weigh.
     settings = replace(SETTINGS, steps=1, warmup=0, terms=replace(SETTINGS.terms, band=0.0))
 
     alone = run(tmp_path / "one", replace(settings, workers=1))
     shared = run(tmp_path / "two", replace(settings, workers=2))
 
-    assert alone.history[-1].loss == pytest.approx(shared.history[-1].loss, rel=1e-4)
+    assert alone.history[-1].loss == pytest.approx(shared.history[-1].loss, rel=1e-3)
 
 
 def test_what_is_given_is_not_changed(tmp_path: Path) -> None:
