@@ -216,8 +216,8 @@ def _succession(
         successor = open_model(factory.config, bundle)
         return _Next(factory.line(successor), successor, lines, factory.metrics)
 
-    named, digest = factory.config.model.bundle, model.bundle.digest
-    return Succession(named, digest, open_next, factory.metrics, change)
+    named, bundle = factory.config.model.bundle, model.bundle
+    return Succession(named, (bundle.path, bundle.digest), open_next, factory.metrics, change)
 
 
 def _assembly(config: Config, model: Model, expected: Expected | None) -> AssemblySettings:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engines.bundle import Bundle, open_manifest
+from engines.bundle import Bundle, locate, open_manifest
 from engines.denoiser import Denoiser, EngineSpec
 from engines.errors import BundleError
 from streamer.config import Config
@@ -58,7 +58,8 @@ def open_model(config: Config, bundle: Bundle | None = None) -> Model:
     Which of its networks serves is the sampler's choice. Raises BundleError, EngineError and, for
     a sampler that the bundle cannot serve, UsageError.
     """
-    bundle = bundle or open_manifest(config.model.bundle)
+    # A link is followed once: all files are then of one bundle, wherever the link leads meanwhile.
+    bundle = bundle or open_manifest(locate(config.model.bundle).resolve())
     bundle = bundle.of(config.sampler.chosen(bundle).network)
     refuse_unknown(bundle.labels)
     return Model(bundle, read_manifest(bundle.grib), open_engines(bundle, config.engine))

@@ -35,6 +35,7 @@ class Successor(Protocol):
 class Succession:
     """Watches for another bundle and brings it to work; belongs to the loop's thread.
 
+    bundle: as the configuration names it. serving: folder and digest of the one at work.
     open_next: opens, proves and warms the bundle in a folder, on a thread of its own; any error
     of ours says why not. asked: set by whoever wants it looked at now, and cleared here.
     """
@@ -42,17 +43,16 @@ class Succession:
     def __init__(
         self,
         bundle: str | Path,
-        digest: str,
+        serving: tuple[Path, str],
         open_next: Callable[[Path], Successor],
         metrics: Metrics,
         asked: threading.Event,
     ) -> None:
         self._bundle = bundle
-        self._digest = digest
+        self._folder, self._digest = serving
         self._open_next = open_next
         self._metrics = metrics
         self._asked = asked
-        self._folder = locate(bundle).resolve()
         self._opening: Future[Successor] | None = None
 
     @property

@@ -112,6 +112,21 @@ def test_a_link_that_moves_brings_the_new_bundle_to_work_without_a_gap(
     assert told("downscaled_denoiser_calls_total", {"device": "cpu"}) == service.engine_work[0]
 
 
+def test_a_link_that_moved_while_the_first_bundle_was_opened_is_followed(
+    world: World, bundles: Path
+) -> None:
+    # The world's model was opened before; the daemon that looks after the link starts after it.
+    point(bundles, "new")
+
+    with world.daemon() as service:
+        look_until(service, lambda: changes(world, "taken") == 1)
+        world.feed(first(0))
+        drain(service)
+        service.stop(10)
+
+    assert makers(world) == {(0, open_manifest(bundles / "new").digest)}
+
+
 def test_a_step_that_has_begun_is_finished_by_the_model_that_began_it(
     world: World, bundles: Path
 ) -> None:
