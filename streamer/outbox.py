@@ -65,7 +65,8 @@ class Outbox:
         self._bus = bus
         self._wake = wake
         self._waiting: queue.SimpleQueue[tuple[int, Publication] | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        # No SimpleQueue: its `get` with a timeout may wait for ever where the time is over at once.
+        self._done: queue.Queue[Answer] = queue.Queue()
         self._unanswered = 0
         self._era = 0
         self._crash: BaseException | None = None
@@ -90,7 +91,7 @@ class Outbox:
         answers: list[Answer] = []
         while self._unanswered:
             try:
-                answers.append(self._done.get(timeout=0 if answers else timeout_s or 1e-9))
+                answers.append(self._done.get(timeout=0 if answers else timeout_s))
             except queue.Empty:
                 break
             self._unanswered -= 1

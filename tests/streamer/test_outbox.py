@@ -66,6 +66,23 @@ def answers_of(outbox: Outbox, count: int) -> Iterator[Published | Halted]:
             yield answer
 
 
+def test_looking_for_answers_never_waits_for_one(broker: MemoryBroker) -> None:
+    bus, answered = Moody(broker), threading.Event()
+    bus.poll(0.0)
+    outbox, membership = Outbox(bus, answered.set), bus.membership()
+
+    # A daemon looks thousands of times a second; queue.SimpleQueue, asked with a timeout that is
+    # over at once, sometimes waits for ever after such a sequence (CPython 3.11).
+    for number in range(3000):
+        outbox.submit(publication(number, membership))
+        assert not outbox.finished()
+        bus.gate.release()
+        assert answered.wait(10)
+        answered.clear()
+        assert len(outbox.finished()) == 1
+    outbox.close(10)
+
+
 def test_what_is_submitted_is_committed_in_order(broker: MemoryBroker) -> None:
     bus = Moody(broker)
     outbox, membership = opened(bus)
