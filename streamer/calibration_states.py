@@ -76,6 +76,11 @@ def pairs_of(trial: Trial, bundle: Bundle) -> Pairs:
     )
 
 
+def units_of(bundle: Bundle) -> tuple[float, ...]:
+    """Return what each channel's residual is multiplied by before the coarse field is added."""
+    return tuple(normal.residual_std for normal in bundle.normalisation)
+
+
 def labels_of(trial: Trial, bundle: Bundle) -> Array | None:
     """Return what a network with labels is told of each state, (N, L); None without labels."""
     if not bundle.labels:

@@ -28,6 +28,7 @@ from streamer.calibration_states import (
     pairs_of,
     split_days,
     trial_on,
+    units_of,
 )
 from streamer.commands.bundle_table import section
 from streamer.commands.console import is_terminal, progress, result, say
@@ -86,9 +87,8 @@ def _fit(bundle: Bundle, truth: TruthStates, days: Days, arguments: argparse.Nam
     for part in (keys, fit_states(truth, days.choose, bundle)):
         trial = trial_on(truth, part, bundle)
         croppers.append(Cropper(pairs_of(trial, bundle), how.device, labels_of(trial, bundle)))
-    units = [normal.residual_std for normal in bundle.normalisation]
     tiles = (croppers[0], croppers[1])
-    fitting = MultistepFit(network, bundle.preconditioning, tiles, how, units)
+    fitting = MultistepFit(network, bundle.preconditioning, tiles, how, units_of(bundle))
     if _shows(arguments):
         say(f"fitting on {len(keys)} states of {_span(days.fit)}")
     fitted: list[MultistepSettings] = []

@@ -25,7 +25,7 @@ from engines.training.pairs_file import Lesson
 from engines.training.tune import Start, Tuned, Until, sampler_of, tune
 from engines.training.tune_settings import TuneProgress
 from streamer.calibrating import REFERENCE, Candidate, measure
-from streamer.calibration_states import trial_on
+from streamer.calibration_states import trial_on, units_of
 from streamer.commands import tune_options
 from streamer.commands.bundle_calibrate import reporter
 from streamer.commands.console import is_terminal, result, say
@@ -113,7 +113,8 @@ def _sampler(
     how = FitSettings(tile=(tile[0], tile[1]), seed=arguments.seed, device=arguments.device)
     tiles = Cropper(lesson.learn, how.device), Cropper(lesson.held_back, how.device)
     network = open_network(bundle, how.device)
-    return MultistepFit(network, bundle.preconditioning, tiles, how).fit(arguments.calls).sampler
+    fitting = MultistepFit(network, bundle.preconditioning, tiles, how, units_of(bundle))
+    return fitting.fit(arguments.calls).sampler
 
 
 def _measured(

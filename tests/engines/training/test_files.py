@@ -85,7 +85,7 @@ def test_a_fit_elsewhere_needs_only_the_machine_room(tmp_path: Path, lesson: Les
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
-    assert "step 6 (100%): loss" in done.stdout
+    assert "100%  step 6: loss" in done.stdout
     assert "sigma 12.80: learnt" in done.stdout
     fitted = read_fitted(tmp_path / "weights")
     assert fitted.is_finished

@@ -89,9 +89,9 @@ def test_it_verifies_case_by_case(imported: Path, capfd: pytest.CaptureFixture[s
     assert main(["bundle", "verify", str(imported), "--backend", "openvino"]) == 0
 
     lines = capfd.readouterr().out.splitlines()
-    assert lines[0].split() == ["case", "sigma", "error", "bound"]
-    assert [line.split()[1] for line in lines[1:7]] == ["0.02", "0.1", "0.5", "2", "9", "80"]
-    assert all(float(line.split()[2]) <= 2e-5 for line in lines[1:7])
+    assert lines[0].split() == ["network", "case", "sigma", "error", "bound"]
+    assert [line.split()[2] for line in lines[1:7]] == ["0.02", "0.1", "0.5", "2", "9", "80"]
+    assert all(float(line.split()[3]) <= 2e-5 for line in lines[1:7])
 
 
 def test_it_verifies_on_a_named_backend(imported: Path, capfd: pytest.CaptureFixture[str]) -> None:
