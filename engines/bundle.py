@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from engines import calibration
 from engines.denoiser import Array
 from engines.errors import BundleError
 from engines.manifest import Manifest, parse
@@ -29,7 +30,7 @@ WEIGHTS = "weights.safetensors"
 CARD = "README.md"
 FILES = (MODEL, NETWORK, WEIGHTS, STATISTICS, CONSTANTS, GOLDEN, CARD)
 #: The network that every bundle has, and the one that may be tuned through its own few calls.
-DENOISER, TUNED = "denoiser", "tuned"
+DENOISER, TUNED = calibration.NETWORKS
 
 
 @dataclass(frozen=True, slots=True)

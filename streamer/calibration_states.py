@@ -13,6 +13,7 @@ from streamer.archive import StateKey
 from streamer.domain import Array
 from streamer.downscale.labels import labels
 from streamer.skill import Trial, trial_from
+from streamer.training_set import residual_of
 from streamer.truth_states import TruthStates
 from streamer.verify.scores import area_weights
 
@@ -60,15 +61,9 @@ def trial_on(truth: TruthStates, keys: Sequence[StateKey], bundle: Bundle) -> Tr
 
 def pairs_of(trial: Trial, bundle: Bundle) -> Pairs:
     """Return states as a network's residuals and conditions; rows count by their area."""
-    residual = trial.truth.copy()
-    for c, normal in enumerate(bundle.normalisation):
-        if normal.transform == "log1p":
-            np.log1p(residual[:, c], out=residual[:, c])
-        residual[:, c] = (residual[:, c] - normal.fine_mean) / normal.fine_std
-        residual[:, c] = (residual[:, c] - trial.condition[:, c]) / normal.residual_std
     rows = area_weights(trial.grid.latitudes)
     return Pairs(
-        residual=residual,
+        residual=residual_of(trial.truth, trial.condition, bundle.normalisation),
         condition=trial.condition,
         constants=bundle.constants,
         row_weights=rows / rows.mean(),

@@ -19,7 +19,7 @@ from streamer.downscale.tiles import Layout
 from streamer.downscale.work import Recipe, Work
 from streamer.downscale.workload import Workload
 from streamer.grib.manifest import GribManifest, read_manifest
-from streamer.training_set import interpolated_twin
+from streamer.training_set import interpolated_twin, normalised_twin
 from streamer.verify.details import Details, DetailScorer
 from streamer.verify.measures import Measures, measure
 from streamer.verify.scores import Score, Scorer, area_weights
@@ -132,7 +132,7 @@ def trial_from(keys: tuple[StateKey, ...], truth: Array, bundle: Bundle) -> Tria
     """
     manifest = read_manifest(bundle.grib)
     twin = interpolated_twin(truth, manifest.grid, manifest.coarse, manifest.interpolation)
-    return Trial(keys, truth, twin, _normalised(twin, bundle), manifest.grid)
+    return Trial(keys, truth, twin, normalised_twin(twin, bundle.normalisation), manifest.grid)
 
 
 def score(
@@ -145,10 +145,8 @@ def score(
 ) -> dict[str, Skill]:
     """Return the skill of `draws` draws a state, by parameter."""
     scorer = SkillScorer(trial, bundle, draws)
-    for state, drawn in enumerate(draw(bundle, denoiser, sampler, trial, draws)):
+    for state, drawn in enumerate(draw(bundle, denoiser, sampler, trial, draws, report)):
         scorer.add(state, drawn)
-        if report is not None:
-            report(state + 1, len(trial.keys))
     return scorer.skill()
 
 
@@ -164,12 +162,8 @@ def measured(
 
     Noise belongs to state and draw alone: calls with other samplers or networks are pairs.
     """
-    found = []
-    for state, drawn in enumerate(draw(bundle, denoiser, sampler, trial, draws)):
-        found.append(measure_state(bundle, trial, state, drawn))
-        if report is not None:
-            report(state + 1, len(trial.keys))
-    return tuple(found)
+    drawn = enumerate(draw(bundle, denoiser, sampler, trial, draws, report))
+    return tuple(measure_state(bundle, trial, state, one) for state, one in drawn)
 
 
 def measure_state(bundle: Bundle, trial: Trial, state: int, drawn: Array) -> StateMeasures:
@@ -205,9 +199,17 @@ def speed(fields: Array, pair: tuple[int, int]) -> Array:
 
 
 def draw(
-    bundle: Bundle, denoiser: Denoiser, sampler: Sampler, trial: Trial, draws: int
+    bundle: Bundle,
+    denoiser: Denoiser,
+    sampler: Sampler,
+    trial: Trial,
+    draws: int,
+    report: Report | None = None,
 ) -> Iterator[Array]:
-    """Yield each state's draws in physical units, (D, C, H, W), made as the daemon makes them."""
+    """Yield each state's draws in physical units, (D, C, H, W), made as the daemon makes them.
+
+    report: told of a state when the next one is asked for.
+    """
     layout = Layout.cover(bundle.shape, bundle.tile, bundle.overlap, periodic=bundle.periodic)
     recipe, sizes = Recipe(bundle, layout, sampler), batching(denoiser.spec, reproducible=True)
     for state, key in enumerate(trial.keys):
@@ -221,6 +223,8 @@ def draw(
         (finished,) = workload.finished()
         assert finished.residual is not None, finished.fault
         yield physical(finished.residual, condition, bundle)
+        if report is not None:
+            report(state + 1, len(trial.keys))
 
 
 def _channels(
@@ -242,13 +246,3 @@ def _channels(
     if lacking:
         raise UsageError(f"the archive lacks {', '.join(lacking)}, which {bundle.name} downscales")
     return tuple(found)
-
-
-def _normalised(twin: Array, bundle: Bundle) -> Array:
-    """Return the twins as the network is told them, (N, C, H, W) float32."""
-    condition = twin.copy()
-    for c, normal in enumerate(bundle.normalisation):
-        if normal.transform == "log1p":
-            np.log1p(condition[:, c], out=condition[:, c])
-        condition[:, c] = (condition[:, c] - normal.coarse_mean) / normal.coarse_std
-    return condition

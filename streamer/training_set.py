@@ -40,12 +40,29 @@ def normalisation(fine: Array, twin: Array, grid: Grid) -> tuple[Normalisation, 
 
 def normalise(fine: Array, twin: Array, statistics: Sequence[Normalisation]) -> tuple[Array, Array]:
     """Return the residual, of deviation 1, and the normalised twin, both (N, C, H, W) float32."""
-    residual, condition = np.empty_like(fine), np.empty_like(twin)
+    condition = normalised_twin(twin, statistics)
+    return residual_of(fine, condition, statistics), condition
+
+
+def normalised_twin(twin: Array, statistics: Sequence[Normalisation]) -> Array:
+    """Return interpolated coarse fields as the network is told them, (N, C, H, W) float32."""
+    condition = np.empty_like(twin)
     for c, one in enumerate(statistics):
-        condition[:, c] = (twin[:, c] - one.coarse_mean) / one.coarse_std
-        target = (fine[:, c] - one.fine_mean) / one.fine_std
+        condition[:, c] = (_transformed(twin[:, c], one) - one.coarse_mean) / one.coarse_std
+    return condition
+
+
+def residual_of(fine: Array, condition: Array, statistics: Sequence[Normalisation]) -> Array:
+    """Return what the network predicts, (N, C, H, W) float32, from its normalised condition."""
+    residual = np.empty_like(fine)
+    for c, one in enumerate(statistics):
+        target = (_transformed(fine[:, c], one) - one.fine_mean) / one.fine_std
         residual[:, c] = (target - condition[:, c]) / one.residual_std
-    return residual, condition
+    return residual
+
+
+def _transformed(values: Array, one: Normalisation) -> Array:
+    return np.log1p(values) if one.transform == "log1p" else values
 
 
 def position(grid: Grid) -> Mapping[str, Array]:

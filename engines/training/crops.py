@@ -36,12 +36,8 @@ class Cropper:
         if labels is not None:
             self._labels = torch.from_numpy(np.asarray(labels, dtype=np.float32)).to(device)
         self._is_periodic = pairs.periodic
-
-    @property
-    def deviation(self) -> float:
-        """The root mean square of all residuals, rows counting by their weights."""
-        rows = self._rows / self._rows.sum()
-        return float(((self._residual**2).mean(dim=(0, 1, 3)) @ rows).sqrt())
+        #: the root mean square of all residuals, rows counting by their weights
+        self.deviation = pairs.deviation
 
     def draw(self, size: int, tile: tuple[int, int], rng: np.random.Generator) -> Crop:
         """Return `size` random tiles; the same ones for a generator in the same state.

@@ -21,6 +21,7 @@ from engines.errors import EngineError, UsageError
 from engines.networks import build
 from engines.training.averages import Averages
 from engines.training.batches import Batch, Chance, Store, chance_of
+from engines.training.files import refuse_other, write_checkpoint
 from engines.training.fitted import Fitted
 from engines.training.loss import batch_loss, losses_by_level, mean_loss
 from engines.training.pairs_file import Lesson
@@ -238,21 +239,14 @@ class _Fit:
             "seconds": seconds,
             "history": [asdict(entry) for entry in self._history],
         }
-        # A crash while writing must not cost the checkpoint before it.
-        beside = self._checkpoint.with_name(f"{self._checkpoint.name}.new")
-        torch.save(held, beside)
-        beside.replace(self._checkpoint)
+        write_checkpoint(self._checkpoint, held)
 
     def _restore(self) -> None:
         path, device = self._checkpoint, self._task.settings.device
         held = torch.load(path, weights_only=True, map_location=device)
         found = {**held["settings"], "material": held["material"]}
-        for name, value in {**_plain(self._task), "material": self._material}.items():
-            if name not in MAY_CHANGE and found.get(name) != value:
-                raise UsageError(
-                    f"{path} was made with {name} {found.get(name)}, this run wants {value}; "
-                    "remove it to start afresh"
-                )
+        wanted = {**_plain(self._task), "material": self._material}
+        refuse_other(path, found, wanted, MAY_CHANGE)
         self._network.load_state_dict(held["network"])
         self._optimiser.load_state_dict(held["optimiser"])
         self._averages.restore(held["averages"])

@@ -14,6 +14,7 @@ from torch import nn
 
 from engines.errors import UsageError
 from engines.networks import NetworkSettings, build
+from engines.training.files import replace_whole
 from engines.training.settings import Array, LevelLoss, Progress, TrainingSettings, revive
 
 FORMAT = "downscaled weights 1"
@@ -60,9 +61,7 @@ def write_fitted(path: Path, fitted: Fitted, *, half: bool = False) -> None:
         {name: np.ascontiguousarray(value, kind) for name, value in fitted.weights.items()},
         metadata={"fit": json.dumps(told)},
     )
-    beside = path.with_name(f"{path.name}.new")
-    beside.write_bytes(raw)
-    beside.replace(path)
+    replace_whole(path, lambda beside: beside.write_bytes(raw))
 
 
 def read_fitted(path: Path) -> Fitted:

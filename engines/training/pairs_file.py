@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from engines.errors import UsageError
+from engines.training.files import replace_whole
 from engines.training.settings import Array, Mirror, Pairs
 
 FORMAT = "downscaled pairs 1"
@@ -43,9 +44,7 @@ def write_pairs(path: Path, lesson: Lesson) -> None:
     }
     raw = save(_arrays(lesson.learn, lesson.held_back), metadata={"pairs": json.dumps(told)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.new")
-    beside.write_bytes(raw)
-    beside.replace(path)
+    replace_whole(path, lambda beside: beside.write_bytes(raw))
 
 
 def read_pairs(path: Path) -> Lesson:

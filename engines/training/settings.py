@@ -41,6 +41,12 @@ class Pairs:
     periodic: bool
     mirror: Mirror | None = None
 
+    @property
+    def deviation(self) -> float:
+        """The root mean square of all residuals, rows counting by their weights."""
+        squares = np.square(self.residual, dtype=np.float64).mean(axis=(0, 1, 3))
+        return float(np.sqrt(np.average(squares, weights=self.row_weights)))
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:

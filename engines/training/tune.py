@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +25,7 @@ from engines.training.averages import Averages
 from engines.training.batches import Batch, Store
 from engines.training.draws_loss import draws_loss
 from engines.training.few_calls import FewCalls
+from engines.training.files import refuse_other, write_checkpoint
 from engines.training.judge import Judge, drawn_tiles
 from engines.training.pairs_file import Lesson
 from engines.training.settings import revive
@@ -115,7 +115,9 @@ class _Tuning:
         self._settings, self._until, self._checkpoint = settings, until, checkpoint
         self._identity = _plain(settings, start, lesson.material)
         self._learn = Store(lesson.learn, settings.device)
-        self._module, self._scale = _placed(start, settings), _deviation(lesson)
+        self._module = _placed(start, settings)
+        # In units of it the terms of the loss weigh alike on any bundle.
+        self._scale = lesson.learn.deviation
         held_back = Store(lesson.held_back, settings.device)
         self._judge = Judge(self._module, held_back, settings, self._scale)
         self._optimiser = torch.optim.Adam(
@@ -220,21 +222,12 @@ class _Tuning:
             "seconds": seconds,
             "history": [asdict(entry) for entry in self._history],
         }
-        # A crash while writing must not cost the checkpoint before it.
-        beside = self._checkpoint.with_name(f"{self._checkpoint.name}.new")
-        torch.save(held, beside)
-        beside.replace(self._checkpoint)
+        write_checkpoint(self._checkpoint, held)
 
     def _restore(self) -> None:
         path = self._checkpoint
         held = torch.load(path, weights_only=True, map_location=self._settings.device)
-        found = held.get("identity", {})
-        for name, value in self._identity.items():
-            if name not in MAY_CHANGE and found.get(name) != value:
-                raise UsageError(
-                    f"{path} was made with {name} {found.get(name)}, this run wants {value}; "
-                    "remove it to start afresh"
-                )
+        refuse_other(path, held.get("identity", {}), self._identity, MAY_CHANGE)
         self._module.load_state_dict(held["module"])
         self._optimiser.load_state_dict(held["optimiser"])
         self._averages.restore(held["averages"])
@@ -251,12 +244,6 @@ def _placed(start: Start, settings: TuneSettings) -> FewCalls:
     for weight in module.own():
         weight.requires_grad = settings.sampler_rate > 0.0
     return module.to(settings.device)
-
-
-def _deviation(lesson: Lesson) -> float:
-    """Return the residual's deviation, so that the terms of the loss weigh alike on any bundle."""
-    squares = np.square(lesson.learn.residual, dtype=np.float64).mean(axis=(0, 1, 3))
-    return float(np.sqrt(np.average(squares, weights=lesson.learn.row_weights)))
 
 
 def _plain(settings: TuneSettings, start: Start, material: str) -> dict[str, Any]:
