@@ -6,6 +6,7 @@ time of decoding a field and a fifth of encoding one.
 """
 
 import ctypes
+import gc
 
 # mallopt's parameters, from glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
@@ -30,3 +31,14 @@ def keep_freed_memory() -> bool:
         (_TRIM_THRESHOLD, _KEPT_BYTES),
     )
     return all(library.mallopt(option, value) for option, value in wanted)
+
+
+def give_back_freed_memory() -> bool:
+    """Return to the system what is kept and not in use; whether the C library took that.
+
+    For moments after which much less is needed, such as when a model has left: fractions of a
+    second, and the next fields ask the system anew.
+    """
+    gc.collect()
+    library = ctypes.CDLL(None)
+    return hasattr(library, "malloc_trim") and bool(library.malloc_trim(0))

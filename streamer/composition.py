@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from engines.bundle import open_manifest
+from engines.bundle import Bundle, open_manifest
 from monitoring.metrics import Metrics
 from monitoring.probes import Status
 from streamer.allocator import keep_freed_memory
@@ -81,7 +81,10 @@ class Around:
 def composed(
     config: Config, model: Model, open_bus: OpenBus, meters: Meters, around: Around | None = None
 ) -> Iterator[Service]:
-    """Open a whole daemon around a bus; its processes and threads end with the block."""
+    """Open a whole daemon around a bus; its processes and threads end with the block.
+
+    A model that another one has followed is freed, unless the caller holds it.
+    """
     keep_freed_memory()
     around = around or Around()
     wake = threading.Event()
@@ -108,8 +111,10 @@ def composed(
             meters,
             wake,
             around.now,
-            _succession(factory, model, lines, around.change) if around.change else None,
+            _succession(factory, model.bundle, lines, around.change) if around.change else None,
         )
+        # The line has its engines, and they must end with it: nobody else may hold them.
+        del model
         service = Service(config, bus, parts)
         stack.callback(service.close)
         yield service
@@ -208,16 +213,16 @@ class _Next:
 
 
 def _succession(
-    factory: _Factory, model: Model, lines: Lines, change: threading.Event
+    factory: _Factory, first: Bundle, lines: Lines, change: threading.Event
 ) -> Succession:
     def open_next(folder: Path) -> _Next:
         bundle = open_manifest(folder)
-        refuse_other_input(model.bundle, bundle)
+        refuse_other_input(first, bundle)
         successor = open_model(factory.config, bundle)
         return _Next(factory.line(successor), successor, lines, factory.metrics)
 
-    named, bundle = factory.config.model.bundle, model.bundle
-    return Succession(named, (bundle.path, bundle.digest), open_next, factory.metrics, change)
+    named = factory.config.model.bundle
+    return Succession(named, (first.path, first.digest), open_next, factory.metrics, change)
 
 
 def _assembly(config: Config, model: Model, expected: Expected | None) -> AssemblySettings:

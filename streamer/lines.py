@@ -6,6 +6,7 @@ what comes, the old one finishes what it has, and closes.
 
 import logging
 
+from streamer.allocator import give_back_freed_memory
 from streamer.dispatch import Dispatch, Made
 from streamer.domain import Step
 from streamer.downscale.engine import Counters
@@ -22,6 +23,7 @@ class Lines:
         self._current = first
         self._leaving: list[Dispatch] = []
         self._gone: dict[str, Counters] = {}
+        self._may_tidy = False
 
     @property
     def pending(self) -> int:
@@ -67,6 +69,12 @@ class Lines:
         self._leaving.append(self._current)
         self._current = line
 
+    def tidy(self) -> None:
+        """Give the memory of models that have left back to the system; fractions of a second."""
+        if self._may_tidy:
+            self._may_tidy = False
+            give_back_freed_memory()
+
     def close(self, timeout_s: float) -> None:
         """Stop all engines after their running calls."""
         for line in self._all:
@@ -84,4 +92,5 @@ class Lines:
         for gauge in line.room.gauges:
             done = self._gone.get(gauge.device, Counters())
             self._gone[gauge.device] = done + gauge.counters
+        self._may_tidy = True
         log.info("bundle %.12s has finished its last step and is let go", line.maker.bundle)

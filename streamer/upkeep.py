@@ -65,6 +65,7 @@ class Upkeep:
             self._parts.succession.look()
         self._count_engines()
         assembler, lines = self._parts.assembler, self._parts.lines
+        lines.tidy()
         self._metrics.open_steps.set(assembler.open_count + lines.pending)
         if self._publishing.newest_run is not None:
             age = self._parts.now() - self._publishing.newest_run

@@ -3,15 +3,19 @@
 import argparse
 import logging
 import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from engines.errors import UsageError
 from monitoring.probes import Probes
 from streamer.bus.kafka import KafkaBus
+from streamer.bus.record import Bus, Revoked
 from streamer.commands import console
 from streamer.composition import Around, composed, open_meters
 from streamer.config import Config, load
 from streamer.model import open_model
+from streamer.parts import Meters
+from streamer.service import Service
 
 log = logging.getLogger(__name__)
 
@@ -35,26 +39,31 @@ def run(arguments: argparse.Namespace) -> int:
 
 def serve(config: Config, stop: threading.Event, change: threading.Event) -> None:
     """Run the daemon on Kafka until `stop` is set; `change` has another bundle looked for."""
-    model = open_model(config)
-    for denoiser in model.denoisers:
-        log.info("bundle %s (%.12s) on %s", model.bundle.name, model.bundle.digest, denoiser.spec)
-    meters = open_meters(config, model)
-    output = config.output
+    meters, daemon = _prepared(config, change)
     with (
         Probes(meters.metrics, meters.status, config.metrics.host, config.metrics.port) as probes,
-        composed(
-            config,
-            model,
-            lambda revoked, lost: KafkaBus(
-                config.bus,
-                [config.input.topic],
-                writes=[output.topic, output.steps_topic, output.dead_letter_topic],
-                revoked=revoked,
-                lost=lost,
-            ),
-            meters,
-            Around(change=change),
-        ) as service,
+        daemon as service,
     ):
         log.info("metrics and probes on %s:%d", config.metrics.host, probes.port)
         service.run(stop.is_set)
+
+
+def _prepared(
+    config: Config, change: threading.Event
+) -> tuple[Meters, AbstractContextManager[Service]]:
+    """Return a daemon whose engines are warm. Only it holds them, so they can leave."""
+    model = open_model(config)
+    for denoiser in model.denoisers:
+        log.info("bundle %s (%.12s) on %s", model.bundle.name, model.bundle.digest, denoiser.spec)
+    meters, output = open_meters(config, model), config.output
+
+    def open_bus(revoked: Revoked, lost: Revoked) -> Bus:
+        return KafkaBus(
+            config.bus,
+            [config.input.topic],
+            writes=[output.topic, output.steps_topic, output.dead_letter_topic],
+            revoked=revoked,
+            lost=lost,
+        )
+
+    return meters, composed(config, model, open_bus, meters, Around(change=change))

@@ -31,6 +31,7 @@ from engines.bundle_writer import seal
 from engines.denoiser import Array, Denoiser, EngineSpec
 from engines.errors import EngineError, OutOfMemory
 from streamer import opening
+from streamer.allocator import give_back_freed_memory
 from streamer.bus.memory import MemoryBus
 from streamer.bus.memory_broker import MemoryBroker
 from streamer.composition import Around, composed, open_meters, open_workers
@@ -133,6 +134,8 @@ def run(folder: Path, bundle: str, home: Path, minutes: float = 60.0, seed: int 
                 _round(soak, WAYS[0], name, is_calm=True)
             while time.monotonic() < until:
                 _round(soak, soak.rng.choice(WAYS), soak.rng.choice(("one", "two")))
+                # Its models have left, as a bundle does that a running daemon lets go.
+                give_back_freed_memory()
                 soak.resident.append(_resident_mib())
                 soak.lent.append(_lent_mib())
                 if len(soak.resident) % 10 == 0:

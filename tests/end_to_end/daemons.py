@@ -7,7 +7,7 @@ one. It may be abandoned at any turn, as `kill -9` does; a new one knows only wh
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -147,7 +147,6 @@ class World:
         """Start a daemon; leaving the block without `stop` is its sudden death."""
         config = config_of(self.house.config.model.bundle, **changes)
         chosen = model or self.house.model
-
         self.meters.append(open_meters(config, chosen))
 
         def open_bus(revoked: Any, lost: Any) -> MortalBus:
@@ -157,16 +156,12 @@ class World:
             self.buses.append(bus)
             return bus
 
-        with (
-            self.house.workers() as workers,
-            composed(
-                config,
-                chosen,
-                open_bus,
-                self.meters[-1],
-                Around(now=self.clock.now, workers=workers, change=self.change),
-            ) as service,
-        ):
+        with self.house.workers() as workers, ExitStack() as stack:
+            around = Around(now=self.clock.now, workers=workers, change=self.change)
+            daemon = composed(config, chosen, open_bus, self.meters[-1], around)
+            # The daemon's alone from here on.
+            del chosen, model
+            service = stack.enter_context(daemon)
             bus = self.buses[-1]
             try:
                 yield service

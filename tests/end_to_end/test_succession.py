@@ -1,6 +1,7 @@
 """Another bundle takes over while the daemon runs, or the old one serves on."""
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from engines.bundle import open_manifest
 from engines.denoiser import Array, EngineSpec, GaussianDenoiser
-from streamer.model import open_model
+from streamer.model import Model, open_model
 from streamer.service import Service
 from tests.end_to_end.daemons import STEPS, House, World, config_of, drain, forecast
 from tests.engines import tiny
@@ -110,6 +111,24 @@ def test_a_link_that_moves_brings_the_new_bundle_to_work_without_a_gap(
     assert set(world.outcomes.values()) == {1}
     told = world.meters[-1].metrics.registry.get_sample_value
     assert told("downscaled_denoiser_calls_total", {"device": "cpu"}) == service.engine_work[0]
+
+
+def test_a_model_that_was_followed_is_freed(world: World, bundles: Path) -> None:
+    gone = threading.Event()
+
+    def lone_model() -> Model:
+        engine = GaussianDenoiser()
+        weakref.finalize(engine, gone.set)
+        return replace(world.house.model, denoisers=(engine,))
+
+    with world.daemon(model=lone_model()) as service:
+        world.feed(first(0))
+        drain(service)
+        assert not gone.is_set()
+        point(bundles, "new")
+        look_until(service, lambda: changes(world, "taken") == 1)
+        look_until(service, gone.is_set)
+        service.stop(10)
 
 
 def test_a_link_that_moved_while_the_first_bundle_was_opened_is_followed(
