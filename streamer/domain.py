@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +105,24 @@ class StepKey:
 def step_text(minutes: int) -> str:
     """Name a lead time as keys do: whole hours as a number, anything else in minutes with an m."""
     return f"{minutes // 60}" if minutes % 60 == 0 else f"{minutes}m"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Statistic:
+    """What is told of an ensemble, point by point, in place of its members.
+
+    kind: `mean`, `variance`, `spread` (the standard deviation), `minimum`, `maximum`; `quantile`
+    with its order, 0 to 1; `above` and `below`, the probability of passing a threshold, with the
+    threshold in the parameter's units. value: None for a kind that needs none.
+    """
+
+    kind: Literal["mean", "variance", "spread", "minimum", "maximum", "quantile", "above", "below"]
+    value: float | None = None
+
+    @property
+    def text(self) -> str:
+        """Its name in keys, ids and records: `mean`, `quantile-0.9`, `above-17.2`."""
+        return self.kind if self.value is None else f"{self.kind}-{self.value:g}"
 
 
 class Reason(StrEnum):
