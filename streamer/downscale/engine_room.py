@@ -27,8 +27,9 @@ log = logging.getLogger(__name__)
 class Result:
     """A step that the engines are done with.
 
-    draws: (D, C, H, W) float32 in the bundle's units, or None where `fault` says why.
-    calls: denoiser calls that its tiles took. seconds: its share of the time of those calls.
+    draws: (D, C, H, W) float32 in the bundle's units, or None where `fault` says why and where
+    the work's `on_draw` has taken all of them. calls: denoiser calls that its tiles took.
+    seconds: its share of the time of those calls.
     """
 
     work: Work

@@ -35,6 +35,8 @@ class OpenStep:
     calls: int = 0
     seconds: float = 0.0
     is_ended: bool = False
+    #: Held while a draw is handed over, so that its taker gets them one by one.
+    handing: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def of(cls, work: Work, age: int) -> "OpenStep":
@@ -51,8 +53,8 @@ class OpenStep:
         return network, self.conditions[0].shape, work.labels is None
 
     def paths(self) -> "list[Path]":
-        """Return what has to be carried: every draw, or every tile of every draw."""
-        every = tuple(range(len(self.conditions)))
+        """Return what has to be carried: every draw, or every wanted tile of every draw."""
+        every = self.work.tiles
         is_fused = self.work.recipe.fusion == "level"
         together = [every] if is_fused else [(tile,) for tile in every]
         return [Path(self, draw, tiles) for draw in range(len(self.tiles)) for tiles in together]

@@ -101,25 +101,31 @@ def cut(array: Array, layout: Layout) -> list[Array]:
     return [_window(array, tile, layout.columns.length) for tile in layout.tiles]
 
 
-def stitch(tiles: Sequence[Array], layout: Layout, out: Array | None = None) -> Array:
+def stitch(
+    tiles: Sequence[Array],
+    layout: Layout,
+    out: Array | None = None,
+    wanted: Sequence[int] | None = None,
+) -> Array:
     """Blend tiles (C, h, w), in the layout's order, into (C, H, W) float32.
 
     Where tiles agree the result is theirs, to rounding. Always adds in the same order, so that
-    the same tiles give the same bytes. out: where to write, (C, H, W).
+    the same tiles give the same bytes. out: where to write, (C, H, W). wanted: which of the
+    layout's tiles are given, rising; points in which another has a share are NaN, all others
+    have the same bytes as if all were given.
     """
-    channels = tiles[0].shape[0]
+    given = dict(zip(range(len(layout.tiles)) if wanted is None else wanted, tiles, strict=True))
     if out is None:
-        out = np.empty((channels, *layout.shape), dtype=np.float32)
+        out = np.empty((tiles[0].shape[0], *layout.shape), dtype=np.float32)
     if layout.tiles == (Tile(0, 0, *layout.shape),):
         out[...] = tiles[0]
         return out
     out[...] = 0.0
-    places = iter(zip(layout.tiles, tiles, strict=True))
-    for row_weights in layout.rows.weights:
-        for column_weights in layout.columns.weights:
-            tile, values = next(places)
-            weighted = values * (row_weights[:, None] * column_weights)
-            _add(out, weighted, tile)
+    shares = ((r[:, None], c) for r in layout.rows.weights for c in layout.columns.weights)
+    for i, (tile, (rows, columns)) in enumerate(zip(layout.tiles, shares, strict=True)):
+        share = rows * columns
+        weighted = given[i] * share if i in given else _missing(share)
+        _add(out, weighted, tile)
     return out
 
 
@@ -129,6 +135,11 @@ def _window(array: Array, tile: Tile, width: int) -> Array:
     if stop <= width:
         return band[..., tile.column : stop]
     return np.concatenate((band[..., tile.column :], band[..., : stop - width]), axis=-1)
+
+
+def _missing(share: Array) -> Array:
+    """Return NaN wherever a tile has a share."""
+    return np.where(share > 0, np.float32(np.nan), np.float32(0.0))
 
 
 def _add(out: Array, weighted: Array, tile: Tile) -> None:

@@ -6,6 +6,7 @@ own, no clock; several engines may take from it and give back at the same time.
 """
 
 import heapq
+import logging
 import threading
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
@@ -16,8 +17,11 @@ import numpy as np
 from engines.sampler import Sampler
 from streamer.domain import Array
 from streamer.downscale.paths import Batch, Job, OpenStep, Path, Rank
+from streamer.downscale.products import physical
 from streamer.downscale.tiles import stitch
 from streamer.downscale.work import Finished, Work
+
+log = logging.getLogger(__name__)
 
 #: Which tiles are carried their whole way in one go: none, those that fill a batch, or all that
 #: are not fused at every level. Whole ways and single calls differ in the last bits, so `full`
@@ -63,7 +67,7 @@ class Workload:
             return any(_purge(queue) for queue in self._lanes.values())
 
     def add(self, work: Work) -> None:
-        """Queue one job for each tile and draw. Raises ValueError for a key that is queued."""
+        """Queue a job for each wanted tile of each draw. ValueError for a key that is queued."""
         with self._lock:
             if work.key in self._steps:
                 raise ValueError(f"{work.key}: is queued already")
@@ -152,27 +156,53 @@ class Workload:
 
     def _keep(self, path: Path, residual: Array) -> None:
         """Keep what a path led to, blend a draw that has all tiles, end a step that has all."""
-        step, layout = path.step, path.step.work.recipe.layout
-        with self._lock:
-            if step.residual is None:
-                shape = (len(step.work.draws), len(residual), *layout.shape)
-                step.residual = np.empty(shape, dtype=np.float32)
-            out = step.residual[path.draw]
-            tiles = step.tiles[path.draw]
-            if not path.is_fused:
+        step, work = path.step, path.step.work
+        if not path.is_fused:
+            with self._lock:
+                tiles = step.tiles[path.draw]
                 tiles[path.tiles[0]] = residual
-                if len(tiles) < len(step.conditions):
+                if len(tiles) < len(work.tiles):
                     return
-        if path.is_fused:
-            out[...] = residual
-        else:
-            stitch([tiles[i] for i in range(len(tiles))], layout, out=out)
+                step.tiles[path.draw] = {}
+            given = [tiles[i] for i in work.tiles]
+            out = self._room_for(path, len(residual))
+            residual = stitch(given, work.recipe.layout, out, work.tiles)
+        elif work.on_draw is None:
+            self._room_for(path, len(residual))[...] = residual
+        if work.on_draw is not None and not self._hand_over(path, residual):
+            return
         with self._lock:
-            step.tiles[path.draw] = {}
             step.draws_left -= 1
             is_over = step.draws_left == 0
         if is_over:
             self._end(step)
+
+    def _room_for(self, path: Path, channels: int) -> Array:
+        """Return where a draw is written: a place among its step's, or one of its own."""
+        step, shape = path.step, path.step.work.recipe.layout.shape
+        if step.work.on_draw is not None:
+            return np.empty((channels, *shape), dtype=np.float32)
+        with self._lock:
+            if step.residual is None:
+                step.residual = np.empty((len(step.work.draws), channels, *shape), dtype=np.float32)
+            place: Array = step.residual[path.draw]
+            return place
+
+    def _hand_over(self, path: Path, residual: Array) -> bool:
+        """Give a draw, (C, H, W), to whoever takes its step's draws; False where that failed."""
+        work = path.step.work
+        assert work.on_draw is not None
+        draw = physical(residual[None], work.condition, work.recipe.bundle)[0]
+        try:
+            with path.step.handing:
+                if not path.step.is_ended:
+                    work.on_draw(path.draw, draw)
+        except Exception as error:
+            # A mistake of whoever takes draws costs the step, not the engine that hands it over.
+            log.exception("a draw could not be taken")
+            self._end(path.step, f"draw {path.draw}: {str(error) or type(error).__name__}")
+            return False
+        return True
 
     def _end(self, step: OpenStep, fault: str = "") -> None:
         with self._lock:
