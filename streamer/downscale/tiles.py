@@ -98,7 +98,22 @@ def cut(array: Array, layout: Layout) -> list[Array]:
 
     A tile that does not wrap is a view of `array`, so that cutting costs nothing.
     """
-    return [_window(array, tile, layout.columns.length) for tile in layout.tiles]
+    return [
+        crop(array, (tile.row, tile.row + tile.height), (tile.column, tile.column + tile.width))
+        for tile in layout.tiles
+    ]
+
+
+def crop(array: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
+    """Cut a rectangle, (..., h, w), out of the whole grid, (..., H, W).
+
+    rows, columns: [start, stop); a stop past the last column wraps. A view unless it does.
+    """
+    band, width = array[..., slice(*rows), :], array.shape[-1]
+    start, stop = columns
+    if stop <= width:
+        return band[..., start:stop]
+    return np.concatenate((band[..., start:], band[..., : stop - width]), axis=-1)
 
 
 def stitch(
@@ -127,14 +142,6 @@ def stitch(
         weighted = given[i] * share if i in given else _missing(share)
         _add(out, weighted, tile)
     return out
-
-
-def _window(array: Array, tile: Tile, width: int) -> Array:
-    band = array[..., tile.row : tile.row + tile.height, :]
-    stop = tile.column + tile.width
-    if stop <= width:
-        return band[..., tile.column : stop]
-    return np.concatenate((band[..., tile.column :], band[..., : stop - width]), axis=-1)
 
 
 def _missing(share: Array) -> Array:
