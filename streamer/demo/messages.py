@@ -13,7 +13,7 @@ from streamer.domain import Array, Grid, Step
 from streamer.downscale.condition import coarse
 from streamer.grib import codes
 from streamer.grib.codes import Key
-from streamer.grib.template import geometry
+from streamer.grib.geometry import geometry
 
 #: A time of day that is nobody's: no archive holds it, and xarray's nanoseconds still reach it.
 REFERENCE_TIME = datetime(2222, 10, 15, tzinfo=UTC)

@@ -1,7 +1,8 @@
 """Fine fields to GRIB 2: values and a draw's number into a template, read back before it leaves.
 
-`prepare` is called once for each parameter of a step, `encode` for each draw, on any thread:
-a template is bytes, and every call has handles of its own. The same input is the same bytes.
+`prepare` is called once for each parameter of a step (and statistic), `encode` for each draw,
+`encode_statistic` for a statistic, on any thread: a template is bytes, and every call has handles
+of its own. The same input is the same bytes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,14 @@ from streamer.grib import codes
 from streamer.grib.codes import CodesError, Handle
 from streamer.grib.frame import section_offsets
 from streamer.grib.packing import MOST_BITS, Packing, rounding_error
+from streamer.grib.param_target import PARAM_TARGETS, ParamTarget
 from streamer.grib.simple_packing import read_back
+from streamer.grib.statistic import (
+    ensemble_keys,
+    has_parameter_units,
+    refuse_unencodable,
+    units_factor,
+)
 from streamer.grib.template import (
     EncodeError,
     FieldTarget,
@@ -28,17 +36,21 @@ from streamer.grib.template import (
 )
 
 __all__ = [
+    "PARAM_TARGETS",
     "Draw",
     "EncodeError",
     "FieldTarget",
     "Imprint",
     "Packing",
+    "ParamTarget",
     "Template",
     "encode",
     "encode_all",
+    "encode_statistic",
     "ensemble_size",
     "mars_keys",
     "prepare",
+    "refuse_unencodable",
     "refuse_unknown",
 ]
 
@@ -66,7 +78,7 @@ def encode(values: Array, template: Template, draw: Draw) -> bytes:
     Raises EncodeError, with key, what was found and what was wanted, for values that are not
     finite, that need too many bits, or that read back differently; and for too large an ensemble.
     """
-    return next(_encoded(values[None], template, [draw]))
+    return next(_encoded(values[None], template, [_numbered(template, draw)]))
 
 
 def encode_all(draws: Array, template: Template) -> Iterator[bytes]:
@@ -75,7 +87,22 @@ def encode_all(draws: Array, template: Template) -> Iterator[bytes]:
     One handle takes them all, and ecCodes reads back the first: the others must repeat its
     header, and their values are read from their bytes. A handle costs more than the values.
     """
-    return _encoded(draws, template, [Draw(number, of=len(draws)) for number in range(len(draws))])
+    numbers = [Draw(number, of=len(draws)) for number in range(len(draws))]
+    return _encoded(draws, template, [_numbered(template, draw) for draw in numbers])
+
+
+def encode_statistic(values: Array, template: Template, forecasts: int) -> bytes:
+    """Encode a statistic of an ensemble, `template.target.statistic`, as one GRIB 2 message.
+
+    values: (H, W); in the bundle's units, a variance in their square, a probability from 0 to 1,
+    which leaves as percent. forecasts: how many it was made of, all members and draws together;
+    told by derived forecasts only, and as "missing" above 254.
+    Raises EncodeError as `encode` does.
+    """
+    statistic = template.target.statistic
+    assert statistic is not None, "a template of draws"
+    keys = tuple(ensemble_keys(statistic, forecasts).items())
+    return next(_encoded(values[None], template, [_Part(template.target.text, keys)]))
 
 
 def ensemble_size(members: int, draws: int) -> int:
@@ -89,41 +116,53 @@ def ensemble_size(members: int, draws: int) -> int:
     return size
 
 
-def mars_keys(template: Template, draw: Draw) -> dict[str, str]:
-    """Return the MARS keys of a draw's message, for headers."""
+def mars_keys(template: Template, draw: Draw | None = None) -> dict[str, str]:
+    """Return the MARS keys of a message, for headers; a statistic (no draw) has no number."""
+    if draw is None:
+        return dict(template.mars)
     number = dict(_membership(template, draw))["perturbationNumber"]
     return {**template.mars, "number": str(number)}
 
 
-def _encoded(draws: Array, template: Template, numbers: Sequence[Draw]) -> Iterator[bytes]:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What tells a field from others of its template: in words, and its keys in the ensemble."""
+
+    text: str
+    membership: Wanted
+
+
+def _numbered(template: Template, draw: Draw) -> _Part:
+    return _Part(f"{template.target.text}, draw {draw.number}", _membership(template, draw))
+
+
+def _encoded(fields: Array, template: Template, parts: Sequence[_Part]) -> Iterator[bytes]:
     target, proven = template.target, b""
-    here = where = f"{target.parameter} of {target.key.text}"
+    where = target.text
     try:
         with codes.opened(template.message) as handle:
-            for values, draw in zip(draws, numbers, strict=True):
-                here = f"{where}, draw {draw.number}"
-                membership = _membership(template, draw)
-                message, packed, bound = _set(handle, values, template, membership, here)
+            for values, part in zip(fields, parts, strict=True):
+                where, membership = part.text, part.membership
+                message, packed, bound = _set(handle, values, template, membership, where)
                 header = _header(message)
                 is_proven = proven and header == _renumbered(proven, membership)
                 found = read_back(message) if is_proven else None
                 if found is None:
-                    found = _opened_again(message, target, (*template.wanted, *membership), here)
-                _refuse_changed(found, packed, bound, here)
+                    found = _opened_again(message, target, (*template.wanted, *membership), where)
+                _refuse_changed(found, packed, bound, where)
                 proven = header
                 yield message
     except CodesError as error:
-        raise EncodeError(f"{here}: ecCodes cannot encode it: {error}") from error
+        raise EncodeError(f"{where}: ecCodes cannot encode it: {error}") from error
 
 
 def _set(
     handle: Handle, values: Array, template: Template, membership: Wanted, where: str
 ) -> tuple[bytes, codes.Values, float]:
     """Return the message, the values that were packed, and how far packing may have moved them."""
-    parameter = template.target.parameter
     packed = _packed(values, template.target, where)
     low, high = float(packed.min()), float(packed.max())
-    bits = template.packing.bits_for(parameter, low, high)
+    bits = _bits(template, low, high)
     if bits > MOST_BITS:
         raise EncodeError(
             f"{where}: values from {low:g} to {high:g} need {bits} bits to keep "
@@ -134,6 +173,14 @@ def _set(
     handle.set("bitsPerValue", bits)
     handle.set_values(packed.ravel())
     return handle.message(), packed, rounding_error(low, high, bits)
+
+
+def _bits(template: Template, low: float, high: float) -> int:
+    """Return the bits a value takes; a precision is one of the parameter's own units."""
+    packing, target = template.packing, template.target
+    if not has_parameter_units(target.statistic):
+        return packing.bits
+    return packing.bits_for(target.parameter, low, high)
 
 
 def _header(message: bytes) -> bytes:
@@ -160,7 +207,8 @@ def _packed(values: Array, target: FieldTarget, where: str) -> codes.Values:
         count = int(values.size - np.isfinite(values).sum())
         raise EncodeError(f"{where}: {count} of {values.size} values are not finite, wanted none")
     packed: codes.Values = values.astype(np.float64)
-    return packed if target.factor == 1.0 else packed / target.factor
+    factor = units_factor(target.statistic, target.factor)
+    return packed if factor == 1.0 else packed / factor
 
 
 def _membership(template: Template, draw: Draw) -> Wanted:

@@ -3,7 +3,7 @@
 Done once for each parameter of a step; `encode` then only adds a draw's number and values.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from typing import ClassVar
@@ -11,11 +11,20 @@ from typing import ClassVar
 import numpy as np
 
 from engines.errors import DownscaledError, UsageError
-from streamer.domain import Grid, Interval, StepKey
+from streamer.domain import Grid, Interval, Statistic, StepKey
 from streamer.grib import codes
 from streamer.grib.codes import CodesError, Handle
+from streamer.grib.geometry import geometry
 from streamer.grib.intervals import cover
 from streamer.grib.packing import AS_USUAL, Packing
+from streamer.grib.param_target import ParamTarget
+from streamer.grib.statistic import (
+    mars_type,
+    processed_data,
+    product_template,
+    statistic_keys,
+    tables_version,
+)
 
 #: Processed forecasts and individual ensemble members need no newer WMO tables; GFS says 2.
 TABLES_VERSION = 28
@@ -23,10 +32,13 @@ TABLES_VERSION = 28
 POST_PROCESSED_ANALYSIS, POST_PROCESSED_FORECAST = 12, 13
 #: Product definition templates by that of the input: a point in time, or an interval.
 MEMBER_TEMPLATES: Mapping[int, int] = {0: 1, 1: 1, 2: 1, 8: 11, 11: 11, 12: 11}
+#: The template of a member over an interval.
+_OVER_INTERVAL = 11
 #: The MARS key names that travel as headers, where the message knows them.
 MARS_KEYS = ("class", "stream", "type", "expver", "date", "time", "param", "levtype", "levelist")
 
 Wanted = tuple[tuple[str, str | int], ...]
+Kind = tuple[Hashable, ...]
 
 
 class EncodeError(DownscaledError):
@@ -49,10 +61,12 @@ class Imprint:
 
 @dataclass(frozen=True, slots=True)
 class FieldTarget:
-    """What a fine field is: a parameter of a step on a grid.
+    """What a fine field is: a parameter of a step on a grid, a draw or a statistic of draws.
 
     factor: takes the message's units to the bundle's, as it did when the message was decoded.
     interval: what an accumulation is to cover, whatever its message does; None for all else.
+    statistic: None for draws. weighted: whether its members had weights; a mean says so.
+    param: another parameter than the message's, in GRIB's own units; None for the message's own.
     """
 
     key: StepKey
@@ -60,6 +74,21 @@ class FieldTarget:
     grid: Grid
     factor: float = 1.0
     interval: Interval | None = None
+    statistic: Statistic | None = None
+    weighted: bool = False
+    param: ParamTarget | None = None
+
+    @property
+    def text(self) -> str:
+        """What it is in errors: the parameter, the step's key, and which statistic."""
+        told = f"{self.parameter} of {self.key.text}"
+        return told if self.statistic is None else f"{told}, {self.statistic.text}"
+
+    @property
+    def kind(self) -> "Kind":
+        """All of it but the step: what two steps of a forecast have in common."""
+        what = (self.parameter, self.statistic, self.weighted, self.param)
+        return what, self.grid, self.factor, self.interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +108,7 @@ class Template:
 
     @property
     def param_id(self) -> int:
-        """The parameter's number in ecCodes."""
+        """The parameter's number in ecCodes; 0 where it knows none."""
         return int(dict(self.wanted)["paramId"])
 
 
@@ -91,7 +120,8 @@ def prepare(
 ) -> Template:
     """Make the template of a parameter's fine fields from its coarse message.
 
-    Edition 1 becomes 2, any grid becomes `target.grid`, the product an ensemble member's.
+    Edition 1 becomes 2, any grid becomes `target.grid`, the product an ensemble member's or,
+    where the target asks for one, a statistic's.
     Raises EncodeError where ecCodes cannot do that, or the message is not what `target` says.
     """
     try:
@@ -100,7 +130,7 @@ def prepare(
             members = _members(handle)
             _override(handle, target, packing, imprint)
             found = handle.message()
-            signed = _signature(handle, imprint)
+            signed = (*_signature(handle, imprint), *_told(handle, target))
             mars = {key: handle.text(key) for key in MARS_KEYS if handle.has(key)}
         wanted = (*wanted, *signed)
         placed = _placed(target.grid)
@@ -111,8 +141,7 @@ def prepare(
             wanted = (*wanted, ("md5GridSection", handle.text("md5GridSection")))
     except CodesError as error:
         raise EncodeError(
-            f"{target.parameter} of {target.key.text}: ecCodes makes no GRIB 2 template of its "
-            f"message: {error}"
+            f"{target.text}: ecCodes makes no GRIB 2 template of its message: {error}"
         ) from error
     return Template(found, target, packing, wanted, members, mars)
 
@@ -150,7 +179,7 @@ def refuse_difference(wanted: Wanted, found: Wanted, target: FieldTarget) -> Non
         if value != wish
     ]
     if wrong:
-        raise EncodeError(f"{target.parameter} of {target.key.text}: " + "; ".join(wrong))
+        raise EncodeError(f"{target.text}: " + "; ".join(wrong))
 
 
 def _wanted(handle: Handle, target: FieldTarget) -> Wanted:
@@ -161,16 +190,22 @@ def _wanted(handle: Handle, target: FieldTarget) -> Wanted:
         ("dataDate", int(time.strftime("%Y%m%d"))),
         ("dataTime", time.hour * 100 + time.minute),
         ("endStep", target.key.minutes),
-        ("paramId", handle.integer("paramId")),
     ]
+    if target.param is None:
+        identity.append(("paramId", handle.integer("paramId")))
     if target.interval is not None:
         identity += [("startStep", target.interval.start), ("stepType", "accum")]
     else:
         with handle.clone() as copy:
             # Steps are counted in minutes here, which would change the message itself.
             identity += found_keys(copy, (("startStep", 0),))
+    if target.param is not None:
+        height = str(target.param.height_m)
+        identity += [("paramId", target.param.param_id)]
+        identity += [("typeOfLevel", "heightAboveGround"), ("level", height)]
+        identity += _known(target.param.keys())
     # Edition 1 lets a paramId such as 2t stand at the surface where edition 2 gives its height.
-    if handle.integer("edition") == 2 or handle.text("typeOfLevel") != "surface":
+    elif handle.integer("edition") == 2 or handle.text("typeOfLevel") != "surface":
         identity += [(key, handle.text(key)) for key in ("typeOfLevel", "level")]
     return tuple(identity)
 
@@ -190,22 +225,48 @@ def _members(handle: Handle) -> int:
     return max(1, handle.integer("numberOfForecastsInEnsemble"))
 
 
-def _override(handle: Handle, target: FieldTarget, packing: Packing, imprint: Imprint) -> None:
-    """Make the message a member's GRIB 2 field on the target's grid, with all values nought."""
-    if handle.integer("edition") == 1:
-        handle.set("edition", 2)
-    # Before any key that older tables do not know.
-    handle.set("tablesVersion", max(handle.integer("tablesVersion"), TABLES_VERSION))
-    _sign(handle, imprint)
-    _make_member(handle, target)
-    if target.interval is not None:
-        cover(handle, target.interval)
-    handle.set("gridType", "regular_ll")
-    for key, value in geometry(target.grid).items():
+def _told(handle: Handle, target: FieldTarget) -> Wanted:
+    """List what tells a product's kind; what is missing there cannot be read as a number."""
+    names = ["productDefinitionTemplateNumber"]
+    if target.statistic is None:
+        return tuple((name, handle.integer(name)) for name in names)
+    if handle.has("marsType"):
+        names.append("marsType")
+    keys = statistic_keys(target.statistic, target.factor, weighted=target.weighted)
+    kind = tuple((name, handle.integer(name)) for name in (*names, "typeOfProcessedData"))
+    return (*kind, *_known(keys))
+
+
+def _known(keys: Mapping[str, int | None]) -> Wanted:
+    return tuple((key, value) for key, value in keys.items() if value is not None)
+
+
+def _set(handle: Handle, keys: Mapping[str, int | None]) -> None:
+    """Set keys in their order; None is GRIB's missing."""
+    for key, value in keys.items():
         if value is None:
             handle.set_missing(key)
         else:
             handle.set(key, value)
+
+
+def _override(handle: Handle, target: FieldTarget, packing: Packing, imprint: Imprint) -> None:
+    """Make the message a GRIB 2 field of the target's kind and grid, with all values nought."""
+    if handle.integer("edition") == 1:
+        handle.set("edition", 2)
+    # Before any key that older tables do not know.
+    newest = max(handle.integer("tablesVersion"), TABLES_VERSION)
+    if target.statistic is not None:
+        newest = max(newest, tables_version(target.statistic))
+    handle.set("tablesVersion", newest)
+    _sign(handle, imprint)
+    _make_product(handle, target)
+    if target.param is not None:
+        _set(handle, target.param.keys())
+    if target.interval is not None:
+        cover(handle, target.interval)
+    handle.set("gridType", "regular_ll")
+    _set(handle, geometry(target.grid))
     # No bitmap: then no value, however strange, can be read as a missing one.
     handle.set("bitmapPresent", 0)
     handle.set("packingType", packing.type)
@@ -213,16 +274,31 @@ def _override(handle: Handle, target: FieldTarget, packing: Packing, imprint: Im
     handle.set_values(np.zeros(target.grid.rows * target.grid.columns))
 
 
-def _make_member(handle: Handle, target: FieldTarget) -> None:
-    """Make the product that of an ensemble member, keeping whether it covers an interval."""
+def _make_product(handle: Handle, target: FieldTarget) -> None:
+    """Make the product a member's or a statistic's, keeping whether it covers an interval."""
     number = handle.integer("productDefinitionTemplateNumber")
     if number not in MEMBER_TEMPLATES:
         raise EncodeError(
-            f"{target.parameter} of {target.key.text}: productDefinitionTemplateNumber is "
+            f"{target.text}: productDefinitionTemplateNumber is "
             f"{number}, wanted one of {', '.join(map(str, MEMBER_TEMPLATES))}"
         )
-    if number != MEMBER_TEMPLATES[number]:
-        handle.set("productDefinitionTemplateNumber", MEMBER_TEMPLATES[number])
+    made = MEMBER_TEMPLATES[number]
+    if target.statistic is not None:
+        made = product_template(target.statistic, over_interval=made == _OVER_INTERVAL)
+    if number != made:
+        handle.set("productDefinitionTemplateNumber", made)
+    if target.statistic is not None:
+        _tell(handle, target, target.statistic)
+
+
+def _tell(handle: Handle, target: FieldTarget, statistic: Statistic) -> None:
+    """Say which statistic a product is, where the WMO's keys and MARS's do."""
+    kind = processed_data(statistic, handle.integer("typeOfProcessedData"))
+    handle.set("typeOfProcessedData", kind)
+    if handle.has("marsType"):
+        # Only the local section's own: `type` would choose template and statistic, too.
+        handle.set("marsType", mars_type(statistic, weighted=target.weighted))
+    _set(handle, statistic_keys(statistic, target.factor, weighted=target.weighted))
 
 
 def _sign(handle: Handle, imprint: Imprint) -> None:
@@ -248,31 +324,3 @@ def _signature(handle: Handle, imprint: Imprint) -> Wanted:
     if imprint.generating_process is not None:
         signed["generatingProcessIdentifier"] = imprint.generating_process
     return tuple(signed.items())
-
-
-def geometry(grid: Grid) -> dict[str, int | None]:
-    """Return the keys of a regular grid, north to south, west to east; None is GRIB's missing.
-
-    Angles are millionths of a degree, GRIB 2's own grain; longitudes from 0 to 360.
-    """
-    east = grid.west + (grid.columns - 1) * grid.spacing_lon
-    south = grid.north - (grid.rows - 1) * grid.spacing_lat
-    return {
-        "basicAngleOfTheInitialProductionDomain": 0,
-        "subdivisionsOfBasicAngle": None,
-        "Ni": grid.columns,
-        "Nj": grid.rows,
-        "iDirectionIncrementGiven": 1,
-        "jDirectionIncrementGiven": 1,
-        "uvRelativeToGrid": 0,
-        "latitudeOfFirstGridPoint": round(grid.north * 1e6),
-        "longitudeOfFirstGridPoint": round(grid.west % 360 * 1e6) % 360_000_000,
-        "latitudeOfLastGridPoint": round(south * 1e6),
-        "longitudeOfLastGridPoint": round(east % 360 * 1e6) % 360_000_000,
-        "iDirectionIncrement": round(grid.spacing_lon * 1e6),
-        "jDirectionIncrement": round(grid.spacing_lat * 1e6),
-        "iScansNegatively": 0,
-        "jScansPositively": 0,
-        "jPointsAreConsecutive": 0,
-        "alternativeRowScanning": 0,
-    }

@@ -11,10 +11,11 @@ from datetime import UTC
 
 from streamer.grib.frame import section_offsets
 from streamer.grib.packing import Packing
-from streamer.grib.template import FieldTarget, Imprint, Template, prepare
+from streamer.grib.template import FieldTarget, Imprint, Kind, Template, prepare
 
-#: Kinds of messages whose templates are kept: parameters by members, by sources.
-_MOST = 256
+#: Kinds of messages whose templates are kept: parameters by members, by sources, by statistics
+#: and regions. Each holds no values, some hundred bytes.
+_MOST = 2048
 _SECTION_1 = 16
 _REFERENCE_TIME, _FORECAST_TIME = slice(12, 19), slice(18, 22)
 #: Product definition templates at a point in time.
@@ -30,7 +31,7 @@ class Templates:
     def __init__(self, packing: Packing, imprint: Imprint) -> None:
         self._packing = packing
         self._imprint = imprint
-        self._kept: OrderedDict[tuple[bytes, str, float], Template] = OrderedDict()
+        self._kept: OrderedDict[tuple[bytes, Kind], Template] = OrderedDict()
 
     def __len__(self) -> int:
         """How many are remembered."""
@@ -45,9 +46,9 @@ class Templates:
         if parts is None:
             return prepare(message, target, self._packing, self._imprint)
         timeless, reference, forecast = parts
-        kind = (timeless, target.parameter, target.factor)
+        kind = (timeless, target.kind)
         known = self._kept.get(kind)
-        if known is not None and known.target.grid == target.grid:
+        if known is not None:
             return _at(known, target, reference, forecast)
         made = prepare(message, target, self._packing, self._imprint)
         self._kept[kind] = made
