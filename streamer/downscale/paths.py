@@ -91,8 +91,10 @@ class Path:
         recipe = self.step.work.recipe
         layout = recipe.layout
         place = Tile(0, 0, *layout.shape) if self.is_fused else layout.tiles[self.tiles[0]]
-        window = _window(place, layout)
-        return keyed(self.step.work.draws[self.draw], len(recipe.bundle.channels), window)
+        key = self.step.work.draws[self.draw]
+        if layout.has_own_noise and not self.is_fused:
+            key += b" block %d" % self.tiles[0]
+        return keyed(key, len(recipe.bundle.channels), _window(place, layout))
 
     def ask(self, tile: int) -> tuple[Array, float]:
         """Return a tile's x, (C, h, w), and its noise level, which wait for an answer.

@@ -1,4 +1,7 @@
-"""Covers a grid with overlapping tiles, cuts fields into them and blends them without seams."""
+"""Covers a grid with overlapping tiles, cuts fields into them and blends them without seams.
+
+Blocks without overlap, as IPSL-AID lays them, are there to be compared with.
+"""
 
 import math
 from collections.abc import Sequence
@@ -10,6 +13,9 @@ from numpy.typing import NDArray
 
 from engines.errors import UsageError
 from streamer.domain import Array
+
+#: The largest part of a block that a grid's rest may be without getting a block of its own.
+_REST = 0.1
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -27,7 +33,8 @@ class Axis:
     """The tiles along rows or along columns.
 
     starts: first point of each tile. weights: (tiles, size), the tiles' shares at each of their
-    points; the shares of all tiles that cover a point add up to 1.
+    points; the shares of all tiles that cover a point add up to 1. A point that no tile covers,
+    which only blocks leave over, gets 0 when tiles are blended.
     """
 
     length: int
@@ -38,10 +45,14 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a grid is covered: every row of tiles crossed with every column of tiles."""
+    """How a grid is covered: every row of tiles crossed with every column of tiles.
+
+    has_own_noise: each tile's noise belongs to the tile, not to the points that it covers.
+    """
 
     rows: Axis
     columns: Axis
+    has_own_noise: bool = False
 
     @classmethod
     def cover(
@@ -71,6 +82,21 @@ class Layout:
         rows = _edged_axis(shape[0], tile[0], overlap[0], offset[0])
         spread = _round_axis if periodic else _edged_axis
         return cls(rows, spread(shape[1], tile[1], overlap[1], offset[1]))
+
+    @classmethod
+    def blocks(cls, shape: tuple[int, int], tile: tuple[int, int]) -> "Layout":
+        """Lay tiles edge to edge from the north-west, each with noise of its own: `ipsl-aid`.
+
+        It has seams, and is there to be compared with. Of 721x1440 points, 5x4 blocks of 144x360
+        leave over the row at 90 S. A rest of more than a tenth of a block gets one of its own,
+        moved back to the edge, which keeps only the points that are left.
+        Raises UsageError when a tile is larger than the grid.
+        """
+        for name, length, size in zip(("rows", "columns"), shape, tile, strict=True):
+            if not 0 < size <= length:
+                raise UsageError(f"blocks of {size} {name} do not fit a grid of {length} {name}")
+        rows, columns = (_block_axis(*sizes) for sizes in zip(shape, tile, strict=True))
+        return cls(rows, columns, has_own_noise=True)
 
     @classmethod
     def whole(cls, shape: tuple[int, int]) -> "Layout":
@@ -181,6 +207,18 @@ def _round_axis(length: int, size: int, overlap: int, offset: int) -> Axis:
     following = [*starts[1:], starts[0] + length]
     shared = [first + size - second for first, second in zip(starts, following, strict=True)]
     return Axis(length, size, tuple(starts), _weights(length, size, starts, [shared[-1], *shared]))
+
+
+def _block_axis(length: int, size: int) -> Axis:
+    """Tiles one behind the other, none of which shares a point."""
+    count, rest = divmod(length, size)
+    starts = [i * size for i in range(count)]
+    weights = np.ones((count, size), dtype=np.float32)
+    if rest > _REST * size:
+        starts.append(length - size)
+        last = (np.arange(size) >= size - rest).astype(np.float32)
+        weights = np.vstack((weights, last))
+    return Axis(length, size, tuple(starts), weights)
 
 
 def _weights(
