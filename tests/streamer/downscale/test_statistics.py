@@ -94,13 +94,14 @@ def test_every_statistic_is_what_numpy_finds_with_all_draws_at_hand() -> None:
     arrays.arrays(
         np.float32,
         st.tuples(st.integers(2, 9), st.just(1), st.integers(1, 5)),
-        elements=st.floats(-1e4, 1e4, width=32),
+        elements=st.floats(-1e4, 1e4, width=32, allow_subnormal=False),
     ),
     st.floats(0.0, 1.0),
 )
 def test_no_draws_are_too_odd(draws: Array, order: float) -> None:
     exact = draws.astype(np.float64)
-    size = float(np.abs(exact).max()) or 1.0
+    # Squares of what float32 barely holds are nothing to it.
+    size = max(float(np.abs(exact).max()), 1e-12)
 
     mean, variance = told(draws, MEAN), told(draws, VARIANCE)
     quantile = told(draws, Statistic("quantile", order))
