@@ -14,6 +14,7 @@ from streamer.domain import Array
 from streamer.grib import codes
 from streamer.grib.codes import CodesError, Handle
 from streamer.grib.frame import section_offsets
+from streamer.grib.imprint import Imprint, refuse_unknown
 from streamer.grib.packing import MOST_BITS, Packing, rounding_error
 from streamer.grib.param_target import PARAM_TARGETS, ParamTarget
 from streamer.grib.simple_packing import read_back
@@ -23,16 +24,14 @@ from streamer.grib.statistic import (
     refuse_unencodable,
     units_factor,
 )
+from streamer.grib.target import FieldTarget
 from streamer.grib.template import (
     EncodeError,
-    FieldTarget,
-    Imprint,
     Template,
     Wanted,
     found_keys,
     prepare,
     refuse_difference,
-    refuse_unknown,
 )
 
 __all__ = [

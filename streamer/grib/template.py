@@ -3,21 +3,21 @@
 Done once for each parameter of a step; `encode` then only adds a draw's number and values.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from typing import ClassVar
 
 import numpy as np
 
-from engines.errors import DownscaledError, UsageError
-from streamer.domain import Grid, Interval, Statistic, StepKey
+from engines.errors import DownscaledError
+from streamer.domain import Grid
 from streamer.grib import codes
 from streamer.grib.codes import CodesError, Handle
 from streamer.grib.geometry import geometry
+from streamer.grib.imprint import AS_IT_CAME, Imprint, sign, signature
 from streamer.grib.intervals import cover
 from streamer.grib.packing import AS_USUAL, Packing
-from streamer.grib.param_target import ParamTarget
 from streamer.grib.statistic import (
     mars_type,
     processed_data,
@@ -25,11 +25,10 @@ from streamer.grib.statistic import (
     statistic_keys,
     tables_version,
 )
+from streamer.grib.target import FieldTarget
 
 #: Processed forecasts and individual ensemble members need no newer WMO tables; GFS says 2.
 TABLES_VERSION = 28
-#: Code table 4.3: what kind of process made the field.
-POST_PROCESSED_ANALYSIS, POST_PROCESSED_FORECAST = 12, 13
 #: Product definition templates by that of the input: a point in time, or an interval.
 MEMBER_TEMPLATES: Mapping[int, int] = {0: 1, 1: 1, 2: 1, 8: 11, 11: 11, 12: 11}
 #: The template of a member over an interval.
@@ -38,57 +37,12 @@ _OVER_INTERVAL = 11
 MARS_KEYS = ("class", "stream", "type", "expver", "date", "time", "param", "levtype", "levelist")
 
 Wanted = tuple[tuple[str, str | int], ...]
-Kind = tuple[Hashable, ...]
 
 
 class EncodeError(DownscaledError):
     """A field that cannot be encoded, or that reads back as something else than was wanted."""
 
     reason: ClassVar[str] = "encode"
-
-
-@dataclass(frozen=True, slots=True)
-class Imprint:
-    """Whose product it is; the config's `output.centre` and `output.generating_process`.
-
-    None keeps what the input says: the fields are that centre's forecast, post-processed, and a
-    process number means something only in its centre's own list.
-    """
-
-    centre: str | int | None = None
-    generating_process: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FieldTarget:
-    """What a fine field is: a parameter of a step on a grid, a draw or a statistic of draws.
-
-    factor: takes the message's units to the bundle's, as it did when the message was decoded.
-    interval: what an accumulation is to cover, whatever its message does; None for all else.
-    statistic: None for draws. weighted: whether its members had weights; a mean says so.
-    param: another parameter than the message's, in GRIB's own units; None for the message's own.
-    """
-
-    key: StepKey
-    parameter: str
-    grid: Grid
-    factor: float = 1.0
-    interval: Interval | None = None
-    statistic: Statistic | None = None
-    weighted: bool = False
-    param: ParamTarget | None = None
-
-    @property
-    def text(self) -> str:
-        """What it is in errors: the parameter, the step's key, and which statistic."""
-        told = f"{self.parameter} of {self.key.text}"
-        return told if self.statistic is None else f"{told}, {self.statistic.text}"
-
-    @property
-    def kind(self) -> "Kind":
-        """All of it but the step: what two steps of a forecast have in common."""
-        what = (self.parameter, self.statistic, self.weighted, self.param)
-        return what, self.grid, self.factor, self.interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +70,7 @@ def prepare(
     message: bytes,
     target: FieldTarget,
     packing: Packing = AS_USUAL,
-    imprint: Imprint = Imprint(),
+    imprint: Imprint = AS_IT_CAME,
 ) -> Template:
     """Make the template of a parameter's fine fields from its coarse message.
 
@@ -128,9 +82,9 @@ def prepare(
         with codes.opened(message) as handle:
             wanted = _wanted(handle, target)
             members = _members(handle)
-            _override(handle, target, packing, imprint)
+            told = _override(handle, target, packing, imprint)
             found = handle.message()
-            signed = (*_signature(handle, imprint), *_told(handle, target))
+            signed = (*signature(handle, imprint), *told)
             mars = {key: handle.text(key) for key in MARS_KEYS if handle.has(key)}
         wanted = (*wanted, *signed)
         placed = _placed(target.grid)
@@ -144,22 +98,6 @@ def prepare(
             f"{target.text}: ecCodes makes no GRIB 2 template of its message: {error}"
         ) from error
     return Template(found, target, packing, wanted, members, mars)
-
-
-def refuse_unknown(imprint: Imprint) -> None:
-    """Raise UsageError for a centre or process number that GRIB cannot hold; before any work."""
-    keys = {"centre": imprint.centre, "generatingProcessIdentifier": imprint.generating_process}
-    for key, value in keys.items():
-        try:
-            with codes.sample("GRIB2") as handle:
-                if value is not None:
-                    handle.set(key, value)
-        except CodesError:
-            raise UsageError(
-                f"output: {key} cannot be {value!r}; wanted a name or number that ecCodes knows"
-                if key == "centre"
-                else f"output: {key} cannot be {value!r}; wanted 0 to 255"
-            ) from None
 
 
 def found_keys(handle: Handle, wanted: Wanted) -> Wanted:
@@ -225,18 +163,6 @@ def _members(handle: Handle) -> int:
     return max(1, handle.integer("numberOfForecastsInEnsemble"))
 
 
-def _told(handle: Handle, target: FieldTarget) -> Wanted:
-    """List what tells a product's kind; what is missing there cannot be read as a number."""
-    names = ["productDefinitionTemplateNumber"]
-    if target.statistic is None:
-        return tuple((name, handle.integer(name)) for name in names)
-    if handle.has("marsType"):
-        names.append("marsType")
-    keys = statistic_keys(target.statistic, target.factor, weighted=target.weighted)
-    kind = tuple((name, handle.integer(name)) for name in (*names, "typeOfProcessedData"))
-    return (*kind, *_known(keys))
-
-
 def _known(keys: Mapping[str, int | None]) -> Wanted:
     return tuple((key, value) for key, value in keys.items() if value is not None)
 
@@ -250,8 +176,11 @@ def _set(handle: Handle, keys: Mapping[str, int | None]) -> None:
             handle.set(key, value)
 
 
-def _override(handle: Handle, target: FieldTarget, packing: Packing, imprint: Imprint) -> None:
-    """Make the message a GRIB 2 field of the target's kind and grid, with all values nought."""
+def _override(handle: Handle, target: FieldTarget, packing: Packing, imprint: Imprint) -> Wanted:
+    """Make the message a GRIB 2 field of the target's kind and grid, with all values nought.
+
+    Returns the keys that tell what kind of product it is.
+    """
     if handle.integer("edition") == 1:
         handle.set("edition", 2)
     # Before any key that older tables do not know.
@@ -259,8 +188,8 @@ def _override(handle: Handle, target: FieldTarget, packing: Packing, imprint: Im
     if target.statistic is not None:
         newest = max(newest, tables_version(target.statistic))
     handle.set("tablesVersion", newest)
-    _sign(handle, imprint)
-    _make_product(handle, target)
+    sign(handle, imprint)
+    told = _make_product(handle, target)
     if target.param is not None:
         _set(handle, target.param.keys())
     if target.interval is not None:
@@ -272,55 +201,33 @@ def _override(handle: Handle, target: FieldTarget, packing: Packing, imprint: Im
     handle.set("packingType", packing.type)
     handle.set("decimalScaleFactor", 0)
     handle.set_values(np.zeros(target.grid.rows * target.grid.columns))
+    return told
 
 
-def _make_product(handle: Handle, target: FieldTarget) -> None:
-    """Make the product a member's or a statistic's, keeping whether it covers an interval."""
-    number = handle.integer("productDefinitionTemplateNumber")
+def _make_product(handle: Handle, target: FieldTarget) -> Wanted:
+    """Make the product a member's or a statistic's, keeping whether it covers an interval.
+
+    Returns the keys that say so.
+    """
+    number, statistic = handle.integer("productDefinitionTemplateNumber"), target.statistic
     if number not in MEMBER_TEMPLATES:
         raise EncodeError(
             f"{target.text}: productDefinitionTemplateNumber is "
             f"{number}, wanted one of {', '.join(map(str, MEMBER_TEMPLATES))}"
         )
     made = MEMBER_TEMPLATES[number]
-    if target.statistic is not None:
-        made = product_template(target.statistic, over_interval=made == _OVER_INTERVAL)
+    if statistic is not None:
+        made = product_template(statistic, over_interval=made == _OVER_INTERVAL)
     if number != made:
         handle.set("productDefinitionTemplateNumber", made)
-    if target.statistic is not None:
-        _tell(handle, target, target.statistic)
-
-
-def _tell(handle: Handle, target: FieldTarget, statistic: Statistic) -> None:
-    """Say which statistic a product is, where the WMO's keys and MARS's do."""
-    kind = processed_data(statistic, handle.integer("typeOfProcessedData"))
-    handle.set("typeOfProcessedData", kind)
-    if handle.has("marsType"):
-        # Only the local section's own: `type` would choose template and statistic, too.
-        handle.set("marsType", mars_type(statistic, weighted=target.weighted))
-    _set(handle, statistic_keys(statistic, target.factor, weighted=target.weighted))
-
-
-def _sign(handle: Handle, imprint: Imprint) -> None:
-    """Say whose product it is, and that it was processed after the forecast or analysis."""
-    if imprint.centre is not None:
-        # The local section and local tables mean something only to the centre that wrote them.
-        handle.set("deleteLocalDefinition", 1)
-        handle.set("centre", imprint.centre)
-        handle.set("subCentre", 0)
-        handle.set("localTablesVersion", 0)
-    if imprint.generating_process is not None:
-        handle.set("generatingProcessIdentifier", imprint.generating_process)
-    is_analysis = handle.integer("typeOfProcessedData") == 0
-    handle.set(
-        "typeOfGeneratingProcess",
-        POST_PROCESSED_ANALYSIS if is_analysis else POST_PROCESSED_FORECAST,
-    )
-
-
-def _signature(handle: Handle, imprint: Imprint) -> Wanted:
-    keys = ("centre", "generatingProcessIdentifier", "typeOfGeneratingProcess")
-    signed: dict[str, str | int] = {key: handle.integer(key) for key in keys}
-    if imprint.generating_process is not None:
-        signed["generatingProcessIdentifier"] = imprint.generating_process
-    return tuple(signed.items())
+    keys: dict[str, int | None] = {}
+    if statistic is not None:
+        keys["typeOfProcessedData"] = processed_data(
+            statistic, handle.integer("typeOfProcessedData")
+        )
+        if handle.has("marsType"):
+            # Only the local section's own: `type` would choose template and statistic, too.
+            keys["marsType"] = mars_type(statistic, weighted=target.weighted)
+        keys |= statistic_keys(statistic, target.factor, weighted=target.weighted)
+        _set(handle, keys)
+    return ("productDefinitionTemplateNumber", made), *_known(keys)

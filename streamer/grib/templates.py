@@ -10,8 +10,10 @@ from dataclasses import replace
 from datetime import UTC
 
 from streamer.grib.frame import section_offsets
+from streamer.grib.imprint import Imprint
 from streamer.grib.packing import Packing
-from streamer.grib.template import FieldTarget, Imprint, Kind, Template, prepare
+from streamer.grib.target import FieldTarget, Kind
+from streamer.grib.template import Template, prepare
 
 #: Kinds of messages whose templates are kept: parameters by members, by sources, by statistics
 #: and regions. Each holds no values, some hundred bytes.

@@ -12,8 +12,10 @@ from streamer.grib import codes
 from streamer.grib.encode import Draw, EncodeError, encode
 from streamer.grib.frame import split
 from streamer.grib.identity import identify
+from streamer.grib.imprint import Imprint
 from streamer.grib.packing import AS_USUAL
-from streamer.grib.template import FieldTarget, Imprint, prepare
+from streamer.grib.target import FieldTarget
+from streamer.grib.template import prepare
 from streamer.grib.templates import Templates
 from streamer.grib.wants import Limits
 
