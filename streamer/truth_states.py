@@ -10,7 +10,6 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engines.errors import UsageError
 from streamer.archive import StateKey
@@ -21,13 +20,10 @@ from streamer.grib.frame import split
 from streamer.grib.identity import has_all, step_key
 from streamer.grib.manifest import GribManifest, Identity, Parameter
 from streamer.grib.wants import Limits
+from streamer.verify.matching import window
 
 #: What ecCodes is told to put where a value is missing: above anything that is measured.
 _MISSING = 1e36
-#: How far, in degrees, a point may lie from the bundle's: GRIB 1 rounds to 0.001.
-_NEAR_DEG = 2e-3
-
-Indices = NDArray[np.int_]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -163,31 +159,11 @@ def _match(handle: Handle, manifest: GribManifest) -> tuple[Parameter, Identity]
 
 def _refuse_other_grid(handle: Handle, wanted: Grid) -> None:
     found = grids.read_grid(handle)
-    if found.regular is None or _window(found.regular, wanted) is None:
+    if found.regular is None or window(found.regular, wanted) is None:
         raise UsageError(
             f"{handle.text('shortName')} is on {found.words}; wanted the bundle's fine grid, "
             f"{wanted.rows}x{wanted.columns} points, {grids.reach(wanted)}"
         )
-
-
-def _window(found: Grid, wanted: Grid) -> tuple[Indices, Indices] | None:
-    """Return the rows and columns of a grid that are another's points; None if it lacks some."""
-    top = (found.north - wanted.north) / found.spacing_lat
-    left = ((wanted.west - found.west + _NEAR_DEG) % 360.0 - _NEAR_DEG) / found.spacing_lon
-    rows, columns = (
-        round(first) + np.arange(count)
-        for first, count in ((top, wanted.rows), (left, wanted.columns))
-    )
-    ends = (
-        (top - rows[0]) * found.spacing_lat,
-        (left - columns[0]) * found.spacing_lon,
-        (found.spacing_lat - wanted.spacing_lat) * wanted.rows,
-        (found.spacing_lon - wanted.spacing_lon) * wanted.columns,
-    )
-    if found.is_periodic:
-        columns = columns % found.columns
-    is_inside = rows[0] >= 0 and rows[-1] < found.rows and columns.max() < found.columns
-    return (rows, columns) if is_inside and max(map(abs, ends)) < _NEAR_DEG else None
 
 
 def _values(message: bytes, place: Place, parameter: Parameter, grid: Grid) -> Array:
@@ -209,6 +185,6 @@ def _values(message: bytes, place: Place, parameter: Parameter, grid: Grid) -> A
             f"{place.path}, message {place.message + 1}: {parameter.name} has values that are "
             "not finite"
         )
-    window = _window(found, grid)
-    assert window is not None
-    return np.asarray(values[np.ix_(*window)] * place.factor, dtype=np.float32)
+    taken = window(found, grid)
+    assert taken is not None  # other grids were refused when the headers were read
+    return np.asarray(values[np.ix_(*taken)] * place.factor, dtype=np.float32)

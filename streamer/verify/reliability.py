@@ -25,14 +25,14 @@ class Reliability:
     weights: (D + 1,), the share of the surface where k of D draws exceed; they sum to 1. hits:
     (D + 1,), the part of it where the truth does too. days: (days, 2, D + 1), both by day, not
     scaled. baseline: (2,), the share of the surface where the interpolated coarse field, which
-    says yes or no, is wrong, and where it says yes.
+    says yes or no, is wrong, and where it says yes; None where it is not known.
     """
 
     threshold: float
     weights: Array64
     hits: Array64
     days: Array64
-    baseline: Array64
+    baseline: Array64 | None
 
     @property
     def probabilities(self) -> Array64:
@@ -118,8 +118,8 @@ class Reliability:
             "reliability": reliability,
             "resolution": resolution,
             "uncertainty": uncertainty,
-            "baseline_brier": float(self.baseline[0]),
-            "baseline_forecast": float(self.baseline[1]),
+            "baseline_brier": None if self.baseline is None else float(self.baseline[0]),
+            "baseline_forecast": None if self.baseline is None else float(self.baseline[1]),
             "weights": self.weights.tolist(),
             "frequencies": [None if np.isnan(x) else float(x) for x in self.frequencies],
         }
@@ -134,24 +134,32 @@ class ExceedanceScorer:
         self._weights = np.asarray(weights, dtype=np.float64)
         self._draws, self._threshold = draws, threshold
         self._days: dict[date, Array64] = {}
-        self._baseline = np.zeros(2)
+        self._baseline: Array64 | None = np.zeros(2)
 
-    def add(self, day: date, draws: Array, truth: Array, baseline: Array) -> None:
-        """Add a state of a day: draws (D, H, W), truth and baseline (H, W), in the same units."""
-        if draws.shape != (self._draws, *truth.shape) or baseline.shape != truth.shape:
+    def add(self, day: date, draws: Array, truth: Array, baseline: Array | None) -> None:
+        """Add a state of a day: draws (D, H, W), truth and baseline (H, W), in the same units.
+
+        A single state without a baseline leaves all without.
+        """
+        beside = truth if baseline is None else baseline
+        if draws.shape != (self._draws, *truth.shape) or beside.shape != truth.shape:
             raise ValueError(
-                f"draws {draws.shape}, truth {truth.shape}, baseline {baseline.shape} do not fit, "
+                f"draws {draws.shape}, truth {truth.shape}, baseline {beside.shape} do not fit, "
                 f"wanted {self._draws} draws on one grid"
             )
         shares = np.broadcast_to(self._weights[:, None] / truth.shape[-1], truth.shape)
         exceeding = (draws > self._threshold).sum(axis=0).ravel()
-        truly, said = truth > self._threshold, baseline > self._threshold
+        truly = truth > self._threshold
         counts = [
             np.bincount(exceeding, (shares * which).ravel(), self._draws + 1)
             for which in (np.ones(truth.shape), truly)
         ]
         found = self._days.setdefault(day, np.zeros((2, self._draws + 1)))
         found += np.array(counts)
+        if baseline is None or self._baseline is None:
+            self._baseline = None
+            return
+        said = baseline > self._threshold
         self._baseline += [(shares * (truly != said)).sum(), (shares * said).sum()]
 
     def reliability(self) -> Reliability:
@@ -161,9 +169,8 @@ class ExceedanceScorer:
         days = np.array(list(self._days.values()))
         weights, hits = days.sum(axis=0)
         total = weights.sum()
-        return Reliability(
-            self._threshold, weights / total, hits / total, days, self._baseline / total
-        )
+        baseline = None if self._baseline is None else self._baseline / total
+        return Reliability(self._threshold, weights / total, hits / total, days, baseline)
 
 
 def _over(hits: Array64, weights: Array64) -> Array64:

@@ -77,6 +77,7 @@ def test_the_brier_score_is_its_definition_and_the_sum_of_its_parts(count: int, 
     reliability, resolution, uncertainty = found.parts
     assert found.brier == pytest.approx(reliability - resolution + uncertainty)
     wrong = ((baseline > LIMIT) != (truth > LIMIT)).mean(axis=-1)
+    assert found.baseline is not None
     assert found.baseline[0] == pytest.approx(weights @ wrong)
 
 
