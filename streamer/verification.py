@@ -1,8 +1,7 @@
 """Holds published forecasts to the truth of their valid times, and the coarse field beside them."""
 
-import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,33 +11,14 @@ from engines.errors import UsageError
 from streamer.baselines import Baseline
 from streamer.catalogue import Entry, Moment
 from streamer.domain import Grid
+from streamer.downscale.derived import DERIVED
 from streamer.grib.grids import reach
+from streamer.published import Ensemble, ensembles, from_inputs
 from streamer.verify.matching import window
 from streamer.verify.verified import Verified
 from streamer.verify.verifier import State, Subject, Verifier
 
 Array64 = NDArray[np.float64]
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Ensemble:
-    """All draws of one parameter of a step on one grid, of all input members together."""
-
-    name: str
-    moment: Moment
-    grid: Grid
-    entries: tuple[Entry, ...]
-
-    @property
-    def units(self) -> str:
-        """The units of its values."""
-        return self.entries[0].units
-
-    def values(self) -> Array64:
-        """Decode: (D, H, W)."""
-        return np.stack([entry.values() for entry in self.entries])
 
 
 @dataclass(slots=True)
@@ -61,17 +41,24 @@ class Truth:
                 truth.entries[key] = entry
         return truth
 
-    def entry(self, name: str, moment: Moment) -> Entry | None:
-        """Return the truth for a forecast's parameter and moment, if there is any."""
-        return self.entries.get(_when(name, moment))
+    def has(self, name: str, moment: Moment) -> bool:
+        """Whether the truth for a forecast's parameter and moment is known."""
+        inputs = DERIVED[name].inputs if name in DERIVED else (name,)
+        return _when(name, moment) in self.entries or all(
+            _when(one, moment) in self.entries for one in inputs
+        )
 
     def values(self, name: str, moment: Moment, grid: Grid) -> Array64 | None:
         """Decode it: (H, W) on a grid whose points it has; None where there is none.
 
         Raises UsageError if the truth is on another grid.
         """
-        entry = self.entry(name, moment)
-        return None if entry is None else on_grid(entry, grid)
+
+        def read(one: str) -> Array64 | None:
+            entry = self.entries.get(_when(one, moment))
+            return None if entry is None else on_grid(entry, grid)
+
+        return from_inputs(read, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +73,16 @@ class Outcome:
     without_truth: int = 0
     other_draws: int = 0
     without_baseline: int = 0
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was left out, in words."""
+        counts = (
+            (self.without_truth, "without a truth"),
+            (self.other_draws, "with another number of draws than most"),
+            (self.without_baseline, "without a coarse field"),
+        )
+        return tuple(f"{count} fields of steps {why}" for count, why in counts if count)
 
     def plain(self) -> dict[str, object]:
         """Return what JSON holds."""
@@ -105,10 +102,10 @@ class Wish:
     names: tuple[str, ...] = ()
     minutes: tuple[int, ...] = ()
 
-    def wants(self, entry: Entry) -> bool:
-        """Whether a field is asked for."""
-        return (not self.names or entry.name in self.names) and (
-            not self.minutes or entry.moment.minutes in self.minutes
+    def wants(self, ensemble: Ensemble) -> bool:
+        """Whether a parameter of a step is asked for."""
+        return (not self.names or ensemble.name in self.names) and (
+            not self.minutes or ensemble.moment.minutes in self.minutes
         )
 
 
@@ -120,22 +117,21 @@ def verify(
     Raises UsageError where no step has a truth, where two fields claim to be the same draw, and
     for truth on another grid.
     """
-    found = [one for one in ensembles(forecasts) if wish.wants(one.entries[0])]
-    known = [one for one in found if truth.entry(one.name, one.moment) is not None]
+    found = [one for one in ensembles(forecasts) if wish.wants(one)]
+    known = [one for one in found if truth.has(one.name, one.moment)]
     if not known:
         raise UsageError(_nothing(found, truth))
     usual = _usual_draws(known)
-    kept = [one for one in known if len(one.entries) == usual[one.name, one.grid]]
+    kept = [one for one in known if one.count == usual[one.name, one.grid]]
     verifiers: dict[tuple[str, Grid], Verifier] = {}
     bare = 0
     for one in kept:
-        beside = baseline.values(one.name, one.moment, one.grid) if baseline else None
+        beside = _beside(baseline, one)
         if baseline is not None and beside is None:
             bare += 1
             continue
-        subject = Subject(
-            one.name, one.units, one.grid, len(one.entries), wish.thresholds.get(one.name, ())
-        )
+        limits = wish.thresholds.get(one.name, ())
+        subject = Subject(one.name, one.units, one.grid, one.count, limits)
         verifier = verifiers.setdefault((one.name, one.grid), Verifier(subject))
         true = truth.values(one.name, one.moment, one.grid)
         assert true is not None
@@ -149,29 +145,6 @@ def verify(
         other_draws=len(known) - len(kept),
         without_baseline=bare,
     )
-
-
-def ensembles(forecasts: Sequence[Entry]) -> Iterator[Ensemble]:
-    """Yield the draws of each parameter, step and grid together, as they lie in the files.
-
-    Raises UsageError for a field on a grid that is not regular, and for two of one number.
-    """
-    found: dict[tuple[str, Moment, Grid], dict[int, Entry]] = defaultdict(dict)
-    for entry in forecasts:
-        if entry.statistic is not None:
-            continue
-        if entry.grid is None:
-            raise UsageError(f"{entry.path}: {entry.name} is on {entry.where}, wanted regular_ll")
-        members = found[entry.name, entry.moment, entry.grid]
-        other = members.setdefault(entry.member, entry)
-        if other is not entry:
-            raise UsageError(
-                f"{entry.path} and {other.path} both hold draw {entry.member} of {entry.name}, "
-                f"{entry.moment.reference_time:%Y-%m-%d %H:%M} +{entry.moment.minutes / 60:g} h; "
-                "wanted one product at a time"
-            )
-    for (name, moment, grid), members in found.items():
-        yield Ensemble(name, moment, grid, tuple(members[n] for n in sorted(members)))
 
 
 def on_grid(entry: Entry, grid: Grid) -> Array64:
@@ -188,6 +161,12 @@ def on_grid(entry: Entry, grid: Grid) -> Array64:
     return values
 
 
+def _beside(baseline: Baseline | None, one: Ensemble) -> Array64 | None:
+    if baseline is None:
+        return None
+    return from_inputs(lambda name: baseline.values(name, one.moment, one.grid), one.name)
+
+
 def _when(name: str, moment: Moment) -> tuple[str, object, int]:
     return name, moment.valid_time, moment.duration
 
@@ -196,7 +175,7 @@ def _usual_draws(found: Sequence[Ensemble]) -> Mapping[tuple[str, Grid], int]:
     """Return how many draws most steps have; of two that are as frequent the larger."""
     counts: dict[tuple[str, Grid], Counter[int]] = defaultdict(Counter)
     for one in found:
-        counts[one.name, one.grid][len(one.entries)] += 1
+        counts[one.name, one.grid][one.count] += 1
     return {key: max(count, key=lambda n: (count[n], n)) for key, count in counts.items()}
 
 

@@ -1,6 +1,8 @@
 """`downscaled verify`: published forecasts held to analyses, the interpolated input beside them."""
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from engines.bundle import open_manifest
@@ -11,8 +13,18 @@ from streamer.commands import console
 from streamer.commands.replay import find_files
 from streamer.grib.manifest import GribManifest, read_manifest
 from streamer.steps import parse_list
-from streamer.verification import Truth, Wish, verify
+from streamer.verification import Outcome, Truth, Wish, verify
+from streamer.verify.report import page
 from streamer.verify.table import table
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What is read. coarse: None where none was named."""
+
+    forecasts: tuple[Path, ...]
+    truth: tuple[Path, ...]
+    coarse: tuple[Path, ...] | None
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +43,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", metavar="LIST", help="only these, such as 0/to/24/by/3")
     parser.add_argument("--above", action="append", default=[], metavar="NAME=VALUE",
                         help="score how well it is known that this is exceeded")  # fmt: skip
+    parser.add_argument("--html", type=Path, metavar="FILE",
+                        help="write a report with pictures, too")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -42,14 +56,25 @@ def run(arguments: argparse.Namespace) -> int:
         names=tuple(arguments.parameters),
         minutes=parse_list(arguments.steps) if arguments.steps else (),
     )
-    truth = Truth.of(catalogue(find_files(arguments.truth), manifest))
-    forecasts = catalogue(find_files(arguments.forecasts), manifest)
-    baseline = _baseline(arguments.coarse, truth, manifest)
+    files = Files(
+        tuple(find_files(arguments.forecasts)),
+        tuple(find_files(arguments.truth)),
+        None if arguments.coarse is None else tuple(find_files(arguments.coarse)),
+    )
+    truth = Truth.of(catalogue(files.truth, manifest))
+    forecasts = catalogue(files.forecasts, manifest)
+    baseline = _baseline(files.coarse, truth, manifest)
     outcome = verify(forecasts, truth, baseline, wish)
     if baseline is None:
         console.say("neither --coarse nor --bundle: errors are told, skill is not")
-    console.result(outcome.plain() if arguments.json else table(outcome.results),
-                   as_json=arguments.json)  # fmt: skip
+    for text in outcome.remarks:
+        console.say(f"note: {text}")
+    if arguments.html is not None:
+        facts = _facts(files, arguments.bundle, outcome)
+        arguments.html.write_text(page(outcome.results, facts), encoding="utf-8")
+        console.say(f"report: {arguments.html}")
+    plain = outcome.plain()
+    console.result(plain if arguments.json else table(outcome.results), as_json=arguments.json)
     return 0
 
 
@@ -66,9 +91,31 @@ def thresholds(wanted: list[str]) -> dict[str, tuple[float, ...]]:
 
 
 def _baseline(
-    coarse: list[Path] | None, truth: Truth, manifest: GribManifest | None
+    coarse: Sequence[Path] | None, truth: Truth, manifest: GribManifest | None
 ) -> Baseline | None:
     if coarse is None:
         return None if manifest is None else CoarsenedTruth(truth, manifest)
-    entries = catalogue(find_files(coarse), manifest)
+    entries = catalogue(coarse, manifest)
     return CoarseFiles(entries) if manifest is None else BundleFiles(entries, manifest)
+
+
+def _facts(files: Files, bundle: str | None, outcome: Outcome) -> dict[str, str]:
+    """Return what a reader must know of where the scores come from."""
+    days = sorted({day for one in outcome.results for day in one.by_day})
+    if files.coarse is not None:
+        how = f"as {bundle} does it" if bundle else "bicubic, or linear where that cannot be"
+        beside = f"{_places(files.coarse)}, interpolated {how}"
+    else:
+        beside = f"the truth, coarsened and interpolated as {bundle} does it" if bundle else "none"
+    return {
+        "Forecasts": _places(files.forecasts),
+        "Truth": _places(files.truth),
+        "Interpolated coarse field": beside,
+        "Valid": f"{days[0]} to {days[-1]}, {len(days)} days" if days[1:] else str(days[0]),
+        **({"Left out": "; ".join(outcome.remarks)} if outcome.remarks else {}),
+    }
+
+
+def _places(files: Sequence[Path]) -> str:
+    folders = ", ".join(sorted({str(file.parent) for file in files}))
+    return f"{len(files)} files in {folders}"

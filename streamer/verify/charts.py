@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from streamer.verify.conditional import Class
 from streamer.verify.ranks import RankHistogram
@@ -21,6 +21,8 @@ PANEL, DPI = (4.6, 3.6), 100
 SEEN = 1e-6
 
 Interval = tuple[float, float] | None
+#: Where a picture goes: a file, or what stands for one.
+Target = Path | BinaryIO
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,9 +33,9 @@ class ClassPanel:
     lines: Mapping[str, Sequence[Class]]
 
 
-def save_ranks(found: Mapping[str, RankHistogram], footer: str, path: Path) -> None:
+def save_ranks(found: Mapping[str, RankHistogram], footer: str, path: Target) -> None:
     """Draw a rank histogram by quantity, 1 where a rank is as frequent as it ought to be."""
-    figure, axes = _panels(1, len(found))
+    figure, axes = lay_out(1, len(found))
     for axis, (name, one) in zip(axes.flat, found.items(), strict=True):
         ranks = len(one.shares)
         axis.bar(range(ranks), one.shares * ranks, width=0.9, color=COLOURS[0])
@@ -43,12 +45,12 @@ def save_ranks(found: Mapping[str, RankHistogram], footer: str, path: Path) -> N
         axis.set_title(f"{name}\ntruth outside all draws: {one.outside:.2f} x", fontsize=9)
         axis.set_xlabel(f"how many of {ranks - 1} draws lie below the truth")
         axis.set_ylabel("frequency over that of a flat histogram")
-    _finish(figure, footer, path)
+    finish(figure, footer, path)
 
 
-def save_classes(panels: Sequence[ClassPanel], units: str, footer: str, path: Path) -> None:
+def save_classes(panels: Sequence[ClassPanel], units: str, footer: str, path: Target) -> None:
     """Draw error and spread by class above, their ratio with its interval below."""
-    figure, axes = _panels(2, len(panels))
+    figure, axes = lay_out(2, len(panels))
     for (above, below), panel in zip(axes.T, panels, strict=True):
         for colour, (name, classes) in zip(COLOURS, panel.lines.items(), strict=False):
             x = [one.mean for one in classes]
@@ -65,12 +67,12 @@ def save_classes(panels: Sequence[ClassPanel], units: str, footer: str, path: Pa
         below.set_ylabel("spread over error")
         below.set_xlabel(panel.name)
         above.legend(fontsize=7, frameon=False)
-    _finish(figure, footer, path)
+    finish(figure, footer, path)
 
 
-def save_reliability(found: Sequence[Reliability], units: str, footer: str, path: Path) -> None:
+def save_reliability(found: Sequence[Reliability], units: str, footer: str, path: Target) -> None:
     """Draw how often each probability came true, and how often it was forecast, by threshold."""
-    figure, axes = _panels(2, len(found), heights=(3, 1))
+    figure, axes = lay_out(2, len(found), heights=(3, 1))
     for (above, below), one in zip(axes.T, found, strict=True):
         there = one.weights > SEEN
         p, frequencies = one.probabilities, one.frequencies
@@ -90,10 +92,11 @@ def save_reliability(found: Sequence[Reliability], units: str, footer: str, path
         below.set_yscale("log")
         below.set_ylabel("share of surface")
         below.set_xlabel("share of the draws that exceed")
-    _finish(figure, footer, path)
+    finish(figure, footer, path)
 
 
-def _panels(rows: int, columns: int, heights: Sequence[float] | None = None) -> tuple[Any, Any]:
+def lay_out(rows: int, columns: int, heights: Sequence[float] | None = None) -> tuple[Any, Any]:
+    """Return a figure and its axes, (rows, columns)."""
     # Matplotlib takes a second to import, and only who looks at results draws.
     from matplotlib.figure import Figure  # noqa: PLC0415
 
@@ -127,6 +130,7 @@ def _times(within: Interval, factor: float) -> Interval:
     return None if within is None else (within[0] * factor, within[1] * factor)
 
 
-def _finish(figure: "Figure", footer: str, path: Path) -> None:
+def finish(figure: "Figure", footer: str, path: Target) -> None:
+    """Write a figure as PNG, its footer below."""
     figure.supxlabel(footer, fontsize=7, color="#444444")
     figure.savefig(path, format="png")
