@@ -33,7 +33,42 @@ STAGE_BUCKETS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 FILL_BUCKETS = (0.125, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
-class Metrics:
+#: What becomes of a step that a sink reads.
+SINK_OUTCOMES = ("written", "refused", "unannounced", "torn")
+
+
+class Board:
+    """A registry of meters, and the words that every process says of itself."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry if registry is not None else CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.build = Info("build", "What is running", namespace=PREFIX, registry=self.registry)
+
+    def describe_build(self, told: Mapping[str, str]) -> None:
+        """Say which version runs: the labels of `build_info`."""
+        self.build.info(dict(told))
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """Return all metrics as Prometheus text and its content type, as `accept` asks for it."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+    def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+        return Counter(name, text, labels, namespace=PREFIX, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
+        return Gauge(name, text, labels, namespace=PREFIX, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], labels: tuple[str, ...] = ()
+    ) -> Histogram:
+        return Histogram(
+            name, text, labels, namespace=PREFIX, registry=self.registry, buckets=buckets
+        )
+
+
+class Metrics(Board):
     """The meters of one daemon on one registry; made by the composition root and passed in.
 
     `reasons` are the dead letters' reasons, further outcomes of `records_total`. All known label
@@ -43,8 +78,7 @@ class Metrics:
     def __init__(
         self, registry: CollectorRegistry | None = None, *, reasons: Iterable[str] = ()
     ) -> None:
-        self.registry = registry if registry is not None else CollectorRegistry()
-        ProcessCollector(registry=self.registry)
+        super().__init__(registry)
         self._declare_flow()
         self._declare_engine()
         self._declare_state()
@@ -111,11 +145,6 @@ class Metrics:
         self.forecast_age = self._gauge(
             "forecast_age_seconds", "Age of the newest run of which a step was published"
         )
-        self.build = Info("build", "What is running", namespace=PREFIX, registry=self.registry)
-
-    def describe_build(self, told: Mapping[str, str]) -> None:
-        """Say which version runs: the labels of `build_info`."""
-        self.build.info(dict(told))
 
     def describe_engine(self, told: Mapping[str, str]) -> None:
         """Say which model serves, and where: the labels of `engine_info`."""
@@ -141,20 +170,40 @@ class Metrics:
         finally:
             self.stage.labels(stage=stage).observe(time.perf_counter() - started)
 
-    def render(self, accept: str = "") -> tuple[bytes, str]:
-        """Return all metrics as Prometheus text and its content type, as `accept` asks for it."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self.registry), content_type
 
-    def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
-        return Counter(name, text, labels, namespace=PREFIX, registry=self.registry)
+class SinkMetrics(Board):
+    """The meters of one sink; `formats` are those that it writes."""
 
-    def _gauge(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
-        return Gauge(name, text, labels, namespace=PREFIX, registry=self.registry)
-
-    def _histogram(
-        self, name: str, text: str, buckets: tuple[float, ...], labels: tuple[str, ...] = ()
-    ) -> Histogram:
-        return Histogram(
-            name, text, labels, namespace=PREFIX, registry=self.registry, buckets=buckets
+    def __init__(
+        self, registry: CollectorRegistry | None = None, *, formats: Iterable[str] = ()
+    ) -> None:
+        super().__init__(registry)
+        self.steps = self._counter("sink_steps", "Steps read, by what became of them", ("outcome",))
+        self.files = self._counter("sink_files", "Files written", ("format",))
+        self.write_seconds = self._histogram(
+            "sink_write_seconds", "Seconds for one step's files", STAGE_BUCKETS_S, ("format",)
         )
+        self.step_delay = self._histogram(
+            "sink_step_delay_seconds",
+            "From a step's publication until its files are durable",
+            DELAY_BUCKETS_S,
+        )
+        self.waiting_bytes = self._gauge(
+            "sink_waiting_bytes", "Fields of steps that are not whole yet"
+        )
+        self.lag = self._gauge(
+            "sink_lag_records", "Records between the position and the end", ("partition",)
+        )
+        for outcome in SINK_OUTCOMES:
+            self.steps.labels(outcome=outcome)
+        for one in formats:
+            self.files.labels(format=one)
+
+    @contextmanager
+    def timed(self, one_format: str) -> Iterator[None]:
+        """Observe how long the block takes, as `sink_write_seconds` of a format."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.write_seconds.labels(format=one_format).observe(time.perf_counter() - started)

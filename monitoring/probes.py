@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from engines.errors import UsageError
-from monitoring.metrics import Metrics
+from monitoring.metrics import Board
 
 TEXT = "text/plain; charset=utf-8"
 
@@ -71,7 +71,7 @@ class Probes:
     port: 0 takes any free one; `port` then says which. Raises ProbesError where it cannot listen.
     """
 
-    def __init__(self, metrics: Metrics, status: Status, host: str, port: int) -> None:
+    def __init__(self, metrics: Board, status: Status, host: str, port: int) -> None:
         try:
             self._server = _server(host, port, partial(_Answer, metrics, status))
         except (OSError, OverflowError) as error:
@@ -131,7 +131,7 @@ class _Answer(BaseHTTPRequestHandler):
 
     timeout = 10.0
 
-    def __init__(self, metrics: Metrics, status: Status, *arguments: object) -> None:
+    def __init__(self, metrics: Board, status: Status, *arguments: object) -> None:
         self._metrics = metrics
         self._status = status
         super().__init__(*arguments)  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from streamer.grib.wants import Limits as GribLimits
 from streamer.grib.wants import Source
 from streamer.intake.ledger import METADATA_BYTES
 from streamer.opening import EngineSettings
+from streamer.outlets.settings import SinkSettings
 from streamer.reading import read
 from streamer.sampling import SamplerChoice
 from streamer.steps import Steps
@@ -169,6 +170,8 @@ class Config:
     engine: EngineSettings = field(default_factory=EngineSettings)
     metrics: MetricsSettings = MetricsSettings()
     limits: Limits = field(default_factory=Limits)
+    #: what `downscaled sink` writes; the daemon has no use for it
+    sink: SinkSettings | None = None
 
 
 def load(path: Path) -> Config:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from engines.errors import DownscaledError, UsageError
-from streamer.commands import bundle, check, console, demo, engine, feed, replay, run, verify
+from streamer.commands import bundle, check, console, demo, engine, feed, replay, run, sink, verify
 
 _VERBS: dict[str, tuple[ModuleType, str]] = {
     "demo": (demo, "the whole daemon in memory, with pictures and scores"),
@@ -17,6 +17,7 @@ _VERBS: dict[str, tuple[ModuleType, str]] = {
     "feed": (feed, "GRIB files to the input topic, one message a record, keyed"),
     "replay": (replay, "files in, files out, the same service, no broker needed"),
     "verify": (verify, "published forecasts held to analyses: scores, pictures"),
+    "sink": (sink, "what is published to NetCDF, GeoTIFF, Zarr or GRIB files"),
     "bundle": (bundle, "train, verify and explain a model on disk"),
     "engine": (engine, "build and prove engines, list them, measure them"),
 }
