@@ -31,7 +31,11 @@ from streamer.grib.templates import Templates
 SMALL = Grid(62.0, -11.0, 0.25, 0.5, 7, 9)
 TIME = datetime(2018, 10, 8, 6, 30, tzinfo=UTC)
 ALL = [
-    *map(Statistic, ("mean", "variance", "spread", "minimum", "maximum")),
+    Statistic("mean"),
+    Statistic("variance"),
+    Statistic("spread"),
+    Statistic("minimum"),
+    Statistic("maximum"),
     Statistic("quantile", 0.9),
     Statistic("above", 17.2),
     Statistic("below", 3.0),
@@ -53,7 +57,7 @@ def name(statistic: Statistic) -> str:
     return statistic.text
 
 
-def message(sample: str = "regular_ll_sfc_grib2", **keys: float | str) -> bytes:
+def message(sample: str = "regular_ll_sfc_grib2", /, **keys: float | str) -> bytes:
     """A coarse 10u of +6 h from one of ecCodes' own samples, with other keys set."""
     with codes.sample(sample) as handle:
         wanted = {"dataDate": 20181008, "dataTime": 630, "paramId": 165, "step": 6, **keys}
@@ -210,8 +214,8 @@ RENAMED = [
 def test_a_parameter_keeps_its_name_at_every_threshold(
     param_id: int, parameter: str, statistic: Statistic, number: int
 ) -> None:
-    keys: dict[str, int | str] = {"stepRange": "0-6"} if number else {}
-    coarse = message(productDefinitionTemplateNumber=number, paramId=param_id, **keys)
+    step: dict[str, float | str] = {"stepRange": "0-6"} if number else {}
+    coarse = message(productDefinitionTemplateNumber=number, paramId=param_id, **step)
     interval = Interval(0, 360) if number else None
 
     encoded = encode_statistic(
