@@ -1,9 +1,11 @@
 """The words of the house as values: grids, keys, fields, steps, and why a message is refused."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
+from math import inf
 from typing import Literal
 
 import numpy as np
@@ -45,6 +47,21 @@ class Grid:
     def shape(self) -> tuple[int, int]:
         """(rows, columns), the shape of a field's values."""
         return self.rows, self.columns
+
+    def part(self, rows: tuple[int, int], columns: tuple[int, int]) -> "Grid":
+        """Return the grid of the points [start, stop) of rows and columns; it begins below 360 E.
+
+        Where the columns go all the way round, the last one asked for may lie past them.
+        """
+        west = float(self.longitudes[columns[0]])
+        return Grid(
+            north=float(self.latitudes[rows[0]]),
+            west=round(west - 360.0, 9) if west >= 360.0 else west,
+            spacing_lat=self.spacing_lat,
+            spacing_lon=self.spacing_lon,
+            rows=rows[1] - rows[0],
+            columns=columns[1] - columns[0],
+        )
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -123,6 +140,51 @@ class Statistic:
     def text(self) -> str:
         """Its name in keys, ids and records: `mean`, `quantile-0.9`, `above-17.2`."""
         return self.kind if self.value is None else f"{self.kind}-{self.value:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a parameter's values lie within, in the bundle's units."""
+
+    parameter: str
+    low: float = -inf
+    high: float = inf
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A parameter that is never above another: where it is, `below` comes down to it."""
+
+    below: str
+    above: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conservation:
+    """A parameter whose fine field, made coarse again, is the coarse field.
+
+    way: `additive` moves points by what their box lacks, `multiplicative` scales them by it.
+    """
+
+    parameter: str
+    way: Literal["additive", "multiplicative"]
+
+
+@dataclass(frozen=True, slots=True)
+class Constraints:
+    """What every draw must obey, as the bundle says."""
+
+    bounds: tuple[Bounds, ...] = ()
+    relations: tuple[Relation, ...] = ()
+    conservation: tuple[Conservation, ...] = ()
+
+    def among(self, names: Collection[str]) -> "Constraints":
+        """Return those that concern no parameter but these."""
+        return Constraints(
+            tuple(one for one in self.bounds if one.parameter in names),
+            tuple(one for one in self.relations if {one.below, one.above} <= set(names)),
+            tuple(one for one in self.conservation if one.parameter in names),
+        )
 
 
 class Reason(StrEnum):

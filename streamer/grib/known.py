@@ -49,6 +49,25 @@ PARAMETERS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+#: What no weather breaks, and those networks do now and then: their rain falls below nought, where
+#: the inverse of log1p ends, and their dew point exceeds the temperature.
+BOUNDS: Mapping[str, tuple[float | None, float | None]] = {"tp": (0.0, None)}
+RELATIONS: Sequence[Mapping[str, str]] = ({"below": "2d", "above": "2t"},)
+
+
+def constraints(names: Sequence[str]) -> dict[str, Any]:
+    """Return the `grib.constraints` part for channels.
+
+    Nothing is conserved, in so many words: what it does to a network's skill is to be measured
+    before it is switched on.
+    """
+    return {
+        "bounds": {name: list(BOUNDS[name]) for name in names if name in BOUNDS},
+        "relations": [dict(one) for one in RELATIONS if set(one.values()) <= set(names)],
+        "conservation": dict.fromkeys(names, "none"),
+    }
+
+
 def parameters(names: Sequence[str]) -> dict[str, Any]:
     """Return the `grib.parameters` part for channels; BundleError for one that is not known.
 
@@ -93,4 +112,5 @@ def resized_globe(
         },
         "coarse": {"resize": {"rows": coarse[0], "columns": coarse[1]}},
         "parameters": parameters(names),
+        "constraints": constraints(names),
     }

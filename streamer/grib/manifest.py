@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from engines.errors import BundleError
-from streamer.domain import Grid
+from streamer.domain import Constraints, Grid
+from streamer.grib.constraints import read_constraints
 from streamer.grib.plain import entry, number, numbers, text
 
 Key = int | float | str
@@ -17,9 +18,11 @@ Key = int | float | str
 _GRID_KEYS = ("north", "west", "spacing_lat", "spacing_lon", "rows", "columns")
 #: MIR's cubic stencil reaches over the poles and the date line, so it knows no limited area.
 _GLOBAL_ONLY = ("structured-bicubic", "structured-biquasicubic")
+#: MIR's mean over boxes.
+BOX_AVERAGE = "grid-box-average"
 #: How an input on another grid comes to the fine grid before it is resized: box averages keep
 #: the amount of rain, make nothing negative, and let nothing finer than the fine grid through.
-ONTO_FINE = "grid-box-average"
+ONTO_FINE = BOX_AVERAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,11 @@ class Coarse:
     def target(self) -> Grid:
         """The grid that MIR takes an input to."""
         return self.resized or self.grid
+
+    @property
+    def is_box_mean(self) -> bool:
+        """Whether a coarse value is a mean over the fine ones around, so that it can be kept."""
+        return self.resized is not None or self.interpolation == BOX_AVERAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +94,14 @@ class GribManifest:
     """What a bundle says about GRIB; `interpolation` leads from the coarse grid to `grid`.
 
     Where the coarse fields are resized, the way back is too: `interpolation` is "resize".
+    constraints: what every draw must obey; a bundle may demand nothing.
     """
 
     grid: Grid
     coarse: Coarse
     interpolation: str
     parameters: tuple[Parameter, ...]
+    constraints: Constraints = Constraints()
 
     def parameter(self, name: str) -> Parameter:
         """Return a parameter by its name; KeyError if the bundle has none such."""
@@ -110,9 +120,15 @@ def read_manifest(part: Mapping[str, Any]) -> GribManifest:
     if interpolation in _GLOBAL_ONLY and not is_global(coarse.grid):
         faults.append(f"grib.interpolation: {interpolation} serves global grids only")
     parameters = _parameters(part.get("parameters"), faults)
+    constraints = read_constraints(
+        part.get("constraints"),
+        [one.name for one in parameters],
+        has_boxes=coarse.is_box_mean,
+        faults=faults,
+    )
     if faults:
         raise BundleError("the bundle's grib part has faults: " + "; ".join(faults))
-    return GribManifest(grid, coarse, interpolation, parameters)
+    return GribManifest(grid, coarse, interpolation, parameters, constraints)
 
 
 def is_global(grid: Grid) -> bool:

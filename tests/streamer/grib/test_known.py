@@ -1,5 +1,6 @@
 """The parameters of known families: as ecCodes names them, whoever sends them in either edition."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from engines.errors import BundleError
-from streamer.domain import Field
+from streamer.domain import Bounds, Constraints, Field, Relation
 from streamer.grib.codes import sample
 from streamer.grib.decode import decode
 from streamer.grib.known import PARAMETERS, parameters, resized_globe
@@ -119,6 +120,18 @@ def test_the_pair_of_winds_is_one_only_where_both_are_channels() -> None:
     assert "vector" in parameters(["10u", "10v"])["10v"]
     assert "vector" not in parameters(["2t", "10v"])["10v"]
     assert "vector" in PARAMETERS["10v"]
+
+
+def test_rain_is_not_negative_and_the_dew_point_not_above_the_temperature() -> None:
+    found = read_manifest(resized_globe(SIX)).constraints
+
+    assert found == Constraints((Bounds("tp", 0.0, math.inf),), (Relation("2d", "2t"),), ())
+
+
+def test_only_the_constraints_of_the_channels_there_are_said() -> None:
+    found = read_manifest(resized_globe(["2d", "10u"])).constraints
+
+    assert found == Constraints()
 
 
 def test_a_channel_that_nobody_knows_is_refused_by_name() -> None:
