@@ -8,7 +8,7 @@ whole's to the last bit.
 import difflib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -16,7 +16,8 @@ import numpy as np
 from engines.errors import UsageError
 from engines.noise import Window
 from streamer.domain import Array, Grid
-from streamer.downscale.tiles import Axis, Layout, crop
+from streamer.downscale.axes import Axis
+from streamer.downscale.tiles import Layout, crop
 
 #: Sizes on the quarter-degree globe, those of IPSL-AID (https://arxiv.org/abs/2604.03275).
 QUARTER_DEGREE = (721, 1440)
@@ -96,11 +97,8 @@ def cropped(array: Array, window: Window) -> Array:
 
 
 def grid_of(window: Window, grid: Grid) -> Grid:
-    """Return the grid of a region's points; it begins west of 360 degrees, as its whole does."""
-    (top, bottom), (left, right) = window.rows, window.columns
-    north, west = float(grid.latitudes[top]), float(grid.longitudes[left])
-    west = round(west - 360.0, 9) if west >= 360.0 else west
-    return replace(grid, north=north, west=west, rows=bottom - top, columns=right - left)
+    """Return the grid of a region's points."""
+    return grid.part(window.rows, window.columns)
 
 
 def tiles_of(window: Window, layout: Layout) -> tuple[int, ...]:
@@ -114,6 +112,18 @@ def tiles_of(window: Window, layout: Layout) -> tuple[int, ...]:
 def tiles_of_all(windows: Iterable[Window], layout: Layout) -> tuple[int, ...]:
     """Return the tiles that any of some regions needs, each once, rising."""
     return tuple(sorted({tile for window in windows for tile in tiles_of(window, layout)}))
+
+
+def needed_of(tiles: Iterable[int], layout: Layout) -> tuple[Window, ...]:
+    """Return the points that some of the layout's tiles are made from: what input must reach."""
+    return tuple(
+        Window(
+            (tile.row, tile.row + tile.height),
+            (tile.column, tile.column + tile.width),
+            layout.columns.length,
+        )
+        for tile in (layout.tiles[i] for i in tiles)
+    )
 
 
 def _sharing(axis: Axis, start: int, stop: int) -> list[int]:

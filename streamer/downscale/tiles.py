@@ -3,19 +3,15 @@
 Blocks without overlap, as IPSL-AID lays them, are there to be compared with.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engines.errors import UsageError
+from engines.noise import Window
 from streamer.domain import Array
-
-#: The largest part of a block that a grid's rest may be without getting a block of its own.
-_REST = 0.1
+from streamer.downscale.axes import Axis, all_round, edge_to_edge, edged
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -26,21 +22,6 @@ class Tile:
     column: int
     height: int
     width: int
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """The tiles along rows or along columns.
-
-    starts: first point of each tile. weights: (tiles, size), the tiles' shares at each of their
-    points; the shares of all tiles that cover a point add up to 1. A point that no tile covers,
-    which only blocks leave over, gets 0 when tiles are blended.
-    """
-
-    length: int
-    size: int
-    starts: tuple[int, ...]
-    weights: NDArray[np.float32] = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +52,31 @@ class Layout:
         many points; the edges of the grid, where there are some, keep a tile each.
         Raises UsageError when a tile is larger than the grid or than its overlap allows.
         """
-        for name, length, size, shared in zip(
-            ("rows", "columns"), shape, tile, overlap, strict=True
-        ):
-            if not 0 <= shared < size <= length:
-                raise UsageError(
-                    f"tiles of {size} {name} with overlap {shared} do not fit a grid of {length} "
-                    f"{name}, wanted 0 <= overlap < tile <= grid"
-                )
-        rows = _edged_axis(shape[0], tile[0], overlap[0], offset[0])
-        spread = _round_axis if periodic else _edged_axis
+        _refuse_unfit(shape, tile, overlap)
+        rows = edged(shape[0], tile[0], overlap[0], offset[0])
+        spread = all_round if periodic else edged
         return cls(rows, spread(shape[1], tile[1], overlap[1], offset[1]))
+
+    @classmethod
+    def within(
+        cls,
+        shape: tuple[int, int],
+        tile: tuple[int, int],
+        overlap: tuple[int, int],
+        window: Window,
+    ) -> "Layout":
+        """Cover only a window of a grid of `shape` (H, W), for input that reaches no farther.
+
+        No tile reaches beyond the window, so that its pixels are not those of the whole grid's
+        layout: near its edges nothing lies beside a tile. The noise is the whole grid's.
+        Raises UsageError when a tile is larger than the window or than its overlap allows.
+        """
+        (top, bottom), (left, right) = window.rows, window.columns
+        _refuse_unfit((bottom - top, right - left), tile, overlap)
+        return cls(
+            edged(bottom - top, tile[0], overlap[0]).moved(top, shape[0]),
+            edged(right - left, tile[1], overlap[1]).moved(left, shape[1]),
+        )
 
     @classmethod
     def blocks(cls, shape: tuple[int, int], tile: tuple[int, int]) -> "Layout":
@@ -95,7 +90,7 @@ class Layout:
         for name, length, size in zip(("rows", "columns"), shape, tile, strict=True):
             if not 0 < size <= length:
                 raise UsageError(f"blocks of {size} {name} do not fit a grid of {length} {name}")
-        rows, columns = (_block_axis(*sizes) for sizes in zip(shape, tile, strict=True))
+        rows, columns = (edge_to_edge(*sizes) for sizes in zip(shape, tile, strict=True))
         return cls(rows, columns, has_own_noise=True)
 
     @classmethod
@@ -183,66 +178,10 @@ def _add(out: Array, weighted: Array, tile: Tile) -> None:
         band[..., : tile.width - before] += weighted[..., before:]
 
 
-def _edged_axis(length: int, size: int, overlap: int, offset: int) -> Axis:
-    """Tiles between two edges: the first begins at one, the last ends at the other."""
-    last = length - size
-    count = 1 + math.ceil(last / (size - overlap))
-    starts = [round(i * last / max(count - 1, 1)) for i in range(count)]
-    if count > 1:
-        # Further than to the next tile would leave a hole that one tile more cannot fill.
-        moved = [start + offset % starts[1] for start in starts]
-        starts = sorted({0, last, *(start for start in moved if 0 < start < last)})
-    shared = [first + size - second for first, second in pairwise(starts)]
-    # An edge of the grid has nobody to share with: no ramp there.
-    return Axis(length, size, tuple(starts), _weights(length, size, starts, [0, *shared, 0]))
-
-
-def _round_axis(length: int, size: int, overlap: int, offset: int) -> Axis:
-    """Tiles all the way round a circle of points."""
-    count = math.ceil(length / (size - overlap))
-    if count == 1:
-        # One tile that meets itself at its own edge shares nothing.
-        return Axis(length, size, (offset % length,), np.ones((1, size), dtype=np.float32))
-    starts = sorted((round(i * length / count) + offset) % length for i in range(count))
-    following = [*starts[1:], starts[0] + length]
-    shared = [first + size - second for first, second in zip(starts, following, strict=True)]
-    return Axis(length, size, tuple(starts), _weights(length, size, starts, [shared[-1], *shared]))
-
-
-def _block_axis(length: int, size: int) -> Axis:
-    """Tiles one behind the other, none of which shares a point."""
-    count, rest = divmod(length, size)
-    starts = [i * size for i in range(count)]
-    weights = np.ones((count, size), dtype=np.float32)
-    if rest > _REST * size:
-        starts.append(length - size)
-        last = (np.arange(size) >= size - rest).astype(np.float32)
-        weights = np.vstack((weights, last))
-    return Axis(length, size, tuple(starts), weights)
-
-
-def _weights(
-    length: int, size: int, starts: Sequence[int], shared: Sequence[int]
-) -> NDArray[np.float32]:
-    """Return each tile's share, (tiles, size): raised cosines, divided by their sum.
-
-    shared: points that the tile before the first, the first and the second, ... have in common.
-    """
-    windows = np.stack([_window_of(size, shared[i], shared[i + 1]) for i in range(len(starts))])
-    places = (np.asarray(starts)[:, None] + np.arange(size)) % length
-    total = np.zeros(length)
-    np.add.at(total, places, windows)
-    return (windows / total[places]).astype(np.float32)
-
-
-def _window_of(size: int, before: int, after: int) -> NDArray[np.float64]:
-    """Rise over `before` points and fall over `after`; two neighbours' ramps add up to 1."""
-    window = np.ones(size)
-    window[:before] *= _ramp(before)
-    window[size - after :] *= _ramp(after)[::-1]
-    return window
-
-
-def _ramp(points: int) -> NDArray[np.float64]:
-    """Return sin^2 from nearly 0 to nearly 1, taken at the middles of the points."""
-    return np.sin(0.5 * np.pi * (np.arange(points) + 0.5) / max(points, 1)) ** 2
+def _refuse_unfit(shape: tuple[int, int], tile: tuple[int, int], overlap: tuple[int, int]) -> None:
+    for name, length, size, shared in zip(("rows", "columns"), shape, tile, overlap, strict=True):
+        if not 0 <= shared < size <= length:
+            raise UsageError(
+                f"tiles of {size} {name} with overlap {shared} do not fit a grid of {length} "
+                f"{name}, wanted 0 <= overlap < tile <= grid"
+            )

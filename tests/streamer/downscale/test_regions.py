@@ -22,18 +22,19 @@ from streamer.downscale.regions import (
     cropped,
     grid_of,
     named,
+    needed_of,
     tiles_of,
     tiles_of_all,
     whole,
     window,
 )
-from streamer.downscale.tiles import Layout
+from streamer.downscale.tiles import Layout, Tile
 from streamer.downscale.work import Recipe, Work
 from streamer.downscale.workload import Workload
 from tests.benchmarks.seams import held_back, read_steps
 from tests.conftest import skip_at_a_desk
 from tests.streamer.downscale.small import bundle_of
-from tests.streamer.downscale.test_fusion import Sideways
+from tests.streamer.downscale.test_fusion import EXACT, Sideways
 from tests.streamer.downscale.test_tiles import layouts
 
 QUARTER = Grid(90.0, 0.0, 0.25, 0.25, 721, 1440)
@@ -196,6 +197,16 @@ def test_the_tiles_of_a_region_are_those_with_a_share_in_it(
     assert list(found) == sorted(set(found))
 
 
+class Mean(Sideways):
+    """Leans on all that a tile is told as well."""
+
+    def denoise(
+        self, x: Array, sigma: Array, condition: Array, labels: Array | None = None
+    ) -> Array:
+        told = condition.mean(axis=(-3, -2, -1), keepdims=True)
+        return np.asarray(super().denoise(x, sigma, condition, labels) + told, dtype=np.float32)
+
+
 def draws_of(bundle: Bundle, denoiser: Denoiser, work: Work) -> tuple[Array, list[int]]:
     """Return a step's residual, and the tile of every call, in order."""
     workload, asked = Workload(), []
@@ -236,6 +247,59 @@ def test_regions_have_the_whole_globes_pixels_to_the_last_bit() -> None:
     windows = [window(region, SMALL, bundle.tile) for region in (across, polar)]
 
     refuse_differences(bundle, Sideways(0.2, 0.6), work, windows)
+
+
+def test_a_region_needs_no_input_beyond_its_tiles() -> None:
+    """So that a forecast of a part of the globe serves, NaN where it does not reach."""
+    bundle = bundle_of(tile=(6, 9), overlap=(1, 2))
+    layout = Layout.cover(bundle.shape, bundle.tile, bundle.overlap, periodic=True)
+    told = np.random.default_rng(6).standard_normal((3, *bundle.shape)).astype(np.float32)
+    work = Work("step", Recipe(bundle, layout, bundle.sampler), told, (b"a",))
+    region = window(Region("across", (40.0, 0.0)), SMALL, bundle.tile)
+    wanted = tiles_of(region, layout)
+    known = np.full_like(told, np.nan)
+    for one in needed_of(wanted, layout):
+        columns = np.arange(*one.columns) % one.width
+        known[:, slice(*one.rows), columns] = told[:, slice(*one.rows), columns]
+    assert np.isnan(known).any()
+
+    found, _ = draws_of(bundle, Mean(0.2, 0.6), replace(work, condition=known, wanted=wanted))
+
+    everything, _ = draws_of(bundle, Mean(0.2, 0.6), work)
+    assert cropped(found, region).tobytes() == cropped(everything, region).tobytes()
+
+
+def test_tiles_within_a_window_need_nothing_beyond_it_and_keep_the_globes_noise() -> None:
+    """A pointwise denoiser gives there what it gives the whole globe: the noise is the same."""
+    bundle = bundle_of(tile=(6, 9), overlap=(1, 2))
+    told = np.zeros((3, *bundle.shape), dtype=np.float32)
+    region = window(Region("across", (40.0, 0.0), (12, 18)), SMALL, bundle.tile)
+    within = Layout.within(bundle.shape, bundle.tile, bundle.overlap, region)
+    whole = Layout.cover(bundle.shape, bundle.tile, bundle.overlap, periodic=True)
+
+    found, everything = (
+        draws_of(
+            bundle, EXACT, Work("step", Recipe(bundle, layout, bundle.sampler), told, (b"a",))
+        )[0]
+        for layout in (within, whole)
+    )
+
+    assert tiles_of(region, within) == tuple(range(len(within.tiles)))
+    for one in needed_of(range(len(within.tiles)), within):
+        assert region.rows[0] <= one.rows[0] < one.rows[1] <= region.rows[1]
+        start = (one.columns[0] - region.columns[0]) % bundle.shape[1]
+        assert start + 9 <= region.columns[1] - region.columns[0]
+    np.testing.assert_allclose(cropped(found, region), cropped(everything, region), atol=5e-6)
+
+
+def test_one_tile_within_a_window_of_its_size_is_all_there_is() -> None:
+    region = Window((4, 10), (30, 39), 36)
+
+    within = Layout.within((19, 36), (6, 9), (1, 2), region)
+
+    assert within.tiles == (Tile(4, 30, 6, 9),)
+    with pytest.raises(UsageError, match="tiles of 7 rows"):
+        Layout.within((19, 36), (7, 9), (1, 2), region)
 
 
 @pytest.mark.slow
