@@ -21,7 +21,7 @@ from streamer.domain import (
     Unwanted,
     step_text,
 )
-from streamer.grib import grids, intervals, regrid, wind
+from streamer.grib import grids, intervals, partial, regrid, wind
 from streamer.grib.codes import CodesError, Handle, Values, opened
 from streamer.grib.frame import split
 from streamer.grib.identity import has_all, source_of, step_key
@@ -110,12 +110,13 @@ def _read_field(
         interval, rounding = _gathered(handle, match)
         _check_points(handle, wants.limits)
         grid = grids.read_grid(handle)
-        _check_grid(grid, wants.manifest)
+        _check_grid(grid, wants)
         values = _values(handle, match, interval)
         component = None if match.parameter.vector is None else match.parameter.vector.component
         coarse, crossed = to_coarse(handle, grid, values, component, wants.manifest.coarse)
         fine = _to_fine(coarse, wants.manifest)
         crossed_fine = None if crossed is None else _to_fine(crossed, wants.manifest)
+        _check_reach(fine, grid, wants)
     except _Refused as refused:
         raise _Refused(refused.reason, f"{name} at +{_lead(key)}: {refused}") from refused
     except grids.GridError as error:
@@ -172,17 +173,38 @@ def _check_points(handle: Handle, limits: Limits) -> None:
         raise _Refused(Reason.TOO_LARGE, text)
 
 
-def _check_grid(grid: grids.InputGrid, manifest: GribManifest) -> None:
-    coarse = manifest.coarse.grid
-    widest = max(coarse.spacing_lat, coarse.spacing_lon)
+def _check_grid(grid: grids.InputGrid, wants: Wants) -> None:
+    coarse = wants.manifest.coarse
+    widest = max(coarse.grid.spacing_lat, coarse.grid.spacing_lon)
     if grid.spacing > widest * (1 + 1e-6):
         text = f"{grid.words} is {grid.spacing:g} degrees wide, the bundle takes at most {widest:g}"
         raise _Refused(Reason.COARSER_THAN_BUNDLE, text)
-    target = manifest.coarse.target
-    if grid.regular is not None and not grids.covers(grid.regular, target):
-        found, wanted = grids.reach(grid.regular), grids.reach(target)
+    if grid.regular is None or grids.covers(grid.regular, coarse.target):
+        return
+    globe = partial.globe_of(grid.regular) if coarse.target.is_periodic else None
+    if wants.needed is None or globe is None:
+        found, wanted = grids.reach(grid.regular), grids.reach(coarse.target)
         text = f"the field covers {found}, the bundle needs {wanted}"
         raise _Refused(Reason.OUTSIDE_AREA, text)
+    points = globe.rows * globe.columns
+    if points > wants.limits.points:
+        text = f"its globe would have {points} points, the limit is {wants.limits.points}"
+        raise _Refused(Reason.TOO_LARGE, text)
+
+
+def _check_reach(fine: Array, grid: grids.InputGrid, wants: Wants) -> None:
+    """Refuse a field of a part of the globe that leaves points unknown which are needed."""
+    for window in wants.needed or ():
+        known = fine[slice(*window.rows)].take(range(*window.columns), axis=1, mode="wrap")
+        unknown = int(np.count_nonzero(np.isnan(known)))
+        if unknown:
+            assert grid.regular is not None
+            needed = wants.manifest.grid.part(window.rows, window.columns)
+            text = (
+                f"the field covers {grids.reach(grid.regular)}, which leaves {unknown} points "
+                f"unknown of what the products need: {grids.reach(needed)}"
+            )
+            raise _Refused(Reason.OUTSIDE_AREA, text)
 
 
 def _values(handle: Handle, match: _Match, interval: Interval | None) -> Values:
@@ -222,4 +244,4 @@ def _check_range(values: Values, parameter: Parameter, interval: Interval | None
 
 
 def _to_fine(coarse: Array, manifest: GribManifest) -> Array:
-    return regrid.to_fine(coarse, manifest.coarse, manifest.grid, manifest.interpolation)
+    return partial.to_fine(coarse, manifest.coarse, manifest.grid, manifest.interpolation)

@@ -3,7 +3,7 @@
 import math
 
 from streamer.domain import Array, Grid
-from streamer.grib import grids, regrid, wind
+from streamer.grib import grids, partial, regrid, wind
 from streamer.grib.codes import Handle, Values
 from streamer.grib.manifest import Coarse, lattice
 
@@ -30,7 +30,10 @@ def to_coarse(
 
 def _regridded(handle: Handle, grid: grids.InputGrid, values: Values, coarse: Coarse) -> Array:
     if grid.regular is not None:
-        return regrid.to_coarse(grids.oriented(values, handle), grid.regular, coarse)
+        field = grids.oriented(values, handle)
+        if not grids.covers(grid.regular, coarse.target):
+            return partial.to_coarse(field, grid.regular, coarse)
+        return regrid.to_coarse(field, grid.regular, coarse)
     message = _with_values(handle, values)
     if grid.kind in grids.DIRECT:
         return regrid.message_to_coarse(message, coarse)

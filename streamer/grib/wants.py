@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from engines.noise import Window
 from streamer.grib.manifest import GribManifest, Key
 
 
@@ -47,8 +48,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Wants:
-    """Which messages are wanted, and on which grids. No sources: all, and their source is "-"."""
+    """Which messages are wanted, and on which grids. No sources: all, and their source is "-".
+
+    needed: the parts of the fine grid that every field must reach; None: all of it. A field of
+    a part of the globe serves where it reaches all of them, and is NaN where it does not reach.
+    """
 
     manifest: GribManifest
     sources: tuple[Source, ...] = ()
     limits: Limits = Limits()
+    needed: tuple[Window, ...] | None = None

@@ -96,13 +96,16 @@ def _refuse_other_interval(own: Field, before: Field | None, wanted: Interval) -
 
 
 def _refuse_fall(own: Field, before: Field | None, amount: Array, interval: Interval) -> None:
-    """Raise AccumulationError where an amount is further below 0 than packing explains."""
-    least = float(amount.min())
+    """Raise AccumulationError where an amount is further below 0 than packing explains.
+
+    A field of a part of the globe is NaN where it does not reach.
+    """
+    least = float(np.nanmin(amount))
     if least >= 0:
         return
-    largest, rounding = float(np.abs(own.coarse).max()), own.rounding
+    largest, rounding = float(np.nanmax(np.abs(own.coarse))), own.rounding
     if before is not None:
-        largest = max(largest, float(np.abs(before.coarse).max()))
+        largest = max(largest, float(np.nanmax(np.abs(before.coarse))))
         rounding += before.rounding
     allowed = 2 * (rounding + _PACKED_BEFORE * largest)
     if least < -allowed:

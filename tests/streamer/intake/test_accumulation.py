@@ -117,6 +117,22 @@ def test_an_amount_that_truly_falls_is_no_rain() -> None:
         rate(own, before, 180)
 
 
+def test_an_amount_of_a_part_of_the_globe_is_judged_where_it_reaches() -> None:
+    before, own = falling(by=0.001)
+    for field in (before, own):
+        field.coarse[0] = np.nan
+    with pytest.raises(AccumulationError, match=r"falls to -0.001"):
+        rate(own, before, 180)
+    before, own = falling(by=2e-6)
+    for field in (before, own):
+        field.coarse[0] = np.nan
+
+    found = rate(own, before, 180).coarse
+
+    assert np.isnan(found[0]).all()
+    assert np.isfinite(found[1:]).all()
+
+
 def test_a_lone_amount_must_not_be_below_nought_either() -> None:
     dry = np.zeros(SHAPE, np.float32)
     dry[0, 0] = -0.001
