@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import UsageError
+from streamer.analyses import Truth
 from streamer.catalogue import Entry, Moment
 from streamer.domain import Field, Grid
 from streamer.grib import regrid
@@ -111,7 +112,7 @@ class BundleFiles:
 class CoarsenedTruth:
     """What a bundle's coarse grid leaves of the truth: a perfect coarse forecast."""
 
-    def __init__(self, truth: "TruthSource", manifest: GribManifest) -> None:
+    def __init__(self, truth: Truth, manifest: GribManifest) -> None:
         self._truth, self._manifest = truth, manifest
 
     def values(self, name: str, moment: Moment, grid: Grid) -> Array64 | None:
@@ -123,14 +124,6 @@ class CoarsenedTruth:
         small = regrid.to_coarse(fine, manifest.grid, manifest.coarse)
         whole = regrid.to_fine(small, manifest.coarse, manifest.grid, manifest.interpolation)
         return _cut(whole.astype(np.float64), manifest.grid, grid)
-
-
-class TruthSource(Protocol):
-    """Where the truth comes from."""
-
-    def values(self, name: str, moment: Moment, grid: Grid) -> Array64 | None:
-        """Return (H, W) on a grid; None where there is none."""
-        ...
 
 
 def _interpolated(entry: Entry, grid: Grid) -> Array64:

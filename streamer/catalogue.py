@@ -5,11 +5,12 @@ amount that gathers also since a time. An archive may be far larger than memory.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from streamer.grib.codes import CodesError, Handle, opened
 from streamer.grib.frame import split
 from streamer.grib.identity import has_all, step_key
 from streamer.grib.manifest import GribManifest
+from streamer.grib.param_target import PARAM_TARGETS
 from streamer.grib.wants import Limits
 
 Array64 = NDArray[np.float64]
@@ -32,9 +34,23 @@ _MISSING = 1e36
 #: A file of an archive may hold years; a record of the bus may not.
 _WHOLE_FILES = Limits(record_bytes=1 << 62, messages=1 << 62)
 #: Code tables 4.7 and 4.9: what is told of an ensemble.
-_DERIVED = {0: "mean", 1: "mean", 4: "spread", 8: "minimum", 9: "maximum", 10: "variance"}
-_PROBABILITIES = {0: ("below", "lowerLimit"), 1: ("above", "upperLimit"),
-                  3: ("above", "lowerLimit"), 4: ("below", "upperLimit")}  # fmt: skip
+_Kind = Literal["mean", "spread", "minimum", "maximum", "variance"]
+_DERIVED: Mapping[int, _Kind] = {
+    0: "mean",
+    1: "mean",
+    4: "spread",
+    8: "minimum",
+    9: "maximum",
+    10: "variance",
+}
+_PROBABILITIES: Mapping[int, tuple[Literal["above", "below"], str]] = {
+    0: ("below", "lowerLimit"),
+    1: ("above", "upperLimit"),
+    3: ("above", "lowerLimit"),
+    4: ("below", "upperLimit"),
+}
+#: Probabilities are published in percent.
+_PERCENT = 0.01
 #: Vertical levels that a parameter's own name tells, as in 2t and 10u.
 _PLAIN_LEVELS = ("surface", "meanSea", "entireAtmosphere", "heightAboveGround", "unknown")
 
@@ -149,17 +165,19 @@ def _entry(handle: Handle, path: Path, index: int, manifest: GribManifest | None
     minutes = key.minutes
     kind = handle.text("gridType")
     where = grids.read_grid(handle) if kind in grids.DIRECT + grids.VIA_REGULAR else None
+    statistic = _statistic(handle, factor)
+    is_share = statistic is not None and statistic.kind in ("above", "below")
     return Entry(
         name=name,
         units=units,
         moment=Moment(key.run.reference_time, minutes, minutes if begins is None else begins),
         member=key.run.member,
-        statistic=_statistic(handle, factor),
+        statistic=statistic,
         grid=where.regular if where else None,
         where=where.words if where else f"a grid of type {kind}",
         path=path,
         index=index,
-        factor=factor,
+        factor=_PERCENT if is_share else factor,
         fill_missing=known.fill_missing if known else None,
     )
 
@@ -170,12 +188,21 @@ def _name(handle: Handle, manifest: GribManifest | None) -> tuple[str, str, floa
         for identity in parameter.identities:
             if identity.param_id == param_id and has_all(handle, identity.keys):
                 return parameter.name, parameter.units, identity.factor
-    name = handle.text("shortName")
+    name = handle.text("shortName") if param_id else _unnamed(handle)
     name = f"param{param_id}" if name == "unknown" else name
     level = handle.text("typeOfLevel")
     is_plain = level in _PLAIN_LEVELS and not (level == _PLAIN_LEVELS[3] and name.isalpha())
     placed = name if is_plain else f"{name}@{handle.text('level')}"
     return placed, handle.text("units"), 1.0
+
+
+def _unnamed(handle: Handle) -> str:
+    """Name a parameter that we publish and that ecCodes has no name for."""
+    wmo = tuple(map(handle.integer, ("discipline", "parameterCategory", "parameterNumber")))
+    for name, target in PARAM_TARGETS.items():
+        if wmo == (target.discipline, target.category, target.number):
+            return name
+    return "unknown"
 
 
 def _begins(handle: Handle, factor: float, *, is_rate: bool) -> tuple[int | None, float]:
@@ -200,14 +227,15 @@ def _statistic(handle: Handle, factor: float) -> Statistic | None:
     if handle.has("derivedForecast"):
         kind = _DERIVED.get(handle.integer("derivedForecast"))
         if kind is None:
-            raise ValueError(f"derivedForecast is {handle.text('derivedForecast')}, not scored")
-        return Statistic(kind)  # type: ignore[arg-type]
+            raise ValueError(f"derivedForecast is {handle.text('derivedForecast')}, not known")
+        return Statistic(kind)
     if handle.has("percentileValue"):
         return Statistic("quantile", handle.integer("percentileValue") / 100)
     if handle.has("probabilityType"):
         found = _PROBABILITIES.get(handle.integer("probabilityType"))
         if found is None:
-            raise ValueError(f"probabilityType is {handle.text('probabilityType')}, not scored")
-        kind, limit = found
-        return Statistic(kind, handle.number(limit) * factor)  # type: ignore[arg-type]
+            raise ValueError(f"probabilityType is {handle.text('probabilityType')}, not known")
+        passing, limit = found
+        # Rates come from amounts, whose limits are kept to nine digits.
+        return Statistic(passing, float(f"{handle.number(limit) * factor:.9g}"))
     return None

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from engines.errors import UsageError
 from streamer.catalogue import Entry, Moment
-from streamer.domain import Grid
+from streamer.domain import Grid, Statistic
 from streamer.downscale.derived import DERIVED, derive
+from streamer.verify.told import SCORED
 
 Array64 = NDArray[np.float64]
 
@@ -52,6 +53,40 @@ class Ensemble:
         return None if entries is None else np.stack([entry.values() for entry in entries])
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A statistic of one parameter's ensemble, of a step on a grid."""
+
+    name: str
+    statistic: Statistic
+    moment: Moment
+    grid: Grid
+    entry: Entry
+
+    @property
+    def units(self) -> str:
+        """The units of the parameter, which those of a probability do not tell."""
+        return self.entry.units
+
+    def values(self) -> Array64:
+        """Decode: (H, W), a probability as 0 to 1."""
+        return self.entry.values()
+
+
+def summaries(forecasts: Sequence[Entry]) -> Iterator[Summary]:
+    """Yield the statistics that can be held to a truth; UsageError for two of one step."""
+    found: dict[tuple[str, Statistic, Moment, Grid], Entry] = {}
+    for entry in forecasts:
+        if entry.statistic is None or entry.statistic.kind not in SCORED:
+            continue
+        grid = _regular(entry)
+        other = found.setdefault((entry.name, entry.statistic, entry.moment, grid), entry)
+        if other is not entry:
+            raise UsageError(_twice(entry, other, f"the {entry.statistic.text}"))
+    for (name, statistic, moment, grid), entry in found.items():
+        yield Summary(name, statistic, moment, grid, entry)
+
+
 def ensembles(forecasts: Sequence[Entry]) -> Iterator[Ensemble]:
     """Yield the draws of each parameter, step and grid together, and of what derives from them.
 
@@ -61,16 +96,10 @@ def ensembles(forecasts: Sequence[Entry]) -> Iterator[Ensemble]:
     for entry in forecasts:
         if entry.statistic is not None:
             continue
-        if entry.grid is None:
-            raise UsageError(f"{entry.path}: {entry.name} is on {entry.where}, wanted regular_ll")
-        members = found[entry.name, entry.moment, entry.grid]
+        members = found[entry.name, entry.moment, _regular(entry)]
         other = members.setdefault(entry.member, entry)
         if other is not entry:
-            raise UsageError(
-                f"{entry.path} and {other.path} both hold draw {entry.member} of {entry.name}, "
-                f"{entry.moment.reference_time:%Y-%m-%d %H:%M} +{entry.moment.minutes / 60:g} h; "
-                "wanted one product at a time"
-            )
+            raise UsageError(_twice(entry, other, f"draw {entry.member}"))
     steps: dict[tuple[Moment, Grid], dict[str, tuple[Entry, ...]]] = defaultdict(dict)
     for (name, moment, grid), members in found.items():
         steps[moment, grid][name] = tuple(members[number] for number in sorted(members))
@@ -90,6 +119,21 @@ def from_inputs(read: Callable[[str], Array64 | None], name: str) -> Array64 | N
         return None
     channels = np.stack(inputs, axis=-3).astype(np.float32)
     return derive([name], names, channels)[..., 0, :, :].astype(np.float64)
+
+
+def _regular(entry: Entry) -> Grid:
+    if entry.grid is None:
+        raise UsageError(f"{entry.path}: {entry.name} is on {entry.where}, wanted regular_ll")
+    return entry.grid
+
+
+def _twice(entry: Entry, other: Entry, what: str) -> str:
+    moment = entry.moment
+    return (
+        f"{entry.path} and {other.path} both hold {what} of {entry.name}, "
+        f"{moment.reference_time:%Y-%m-%d %H:%M} +{moment.minutes / 60:g} h; "
+        "wanted one product at a time"
+    )
 
 
 def _named(draws: Mapping[str, tuple[Entry, ...]]) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -3,62 +3,22 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import UsageError
+from streamer.analyses import Truth
 from streamer.baselines import Baseline
 from streamer.catalogue import Entry, Moment
-from streamer.domain import Grid
-from streamer.downscale.derived import DERIVED
-from streamer.grib.grids import reach
-from streamer.published import Ensemble, ensembles, from_inputs
-from streamer.verify.matching import window
+from streamer.domain import Grid, Statistic
+from streamer.published import Ensemble, Summary, ensembles, from_inputs, summaries
+from streamer.verify.told import StatisticScorer, Told
 from streamer.verify.verified import Verified
 from streamer.verify.verifier import State, Subject, Verifier
 
 Array64 = NDArray[np.float64]
-
-
-@dataclass(slots=True)
-class Truth:
-    """Analyses by parameter, valid time, and how long they gather; of two the younger one."""
-
-    entries: dict[tuple[str, object, int], Entry] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, entries: Sequence[Entry]) -> "Truth":
-        """Take what may be truth out of a catalogue: no statistics, and the lowest member."""
-        truth = cls()
-        for entry in entries:
-            if entry.statistic is not None:
-                continue
-            key = _when(entry.name, entry.moment)
-            known = truth.entries.get(key)
-            rank = (entry.moment.minutes, entry.member)
-            if known is None or rank < (known.moment.minutes, known.member):
-                truth.entries[key] = entry
-        return truth
-
-    def has(self, name: str, moment: Moment) -> bool:
-        """Whether the truth for a forecast's parameter and moment is known."""
-        inputs = DERIVED[name].inputs if name in DERIVED else (name,)
-        return _when(name, moment) in self.entries or all(
-            _when(one, moment) in self.entries for one in inputs
-        )
-
-    def values(self, name: str, moment: Moment, grid: Grid) -> Array64 | None:
-        """Decode it: (H, W) on a grid whose points it has; None where there is none.
-
-        Raises UsageError if the truth is on another grid.
-        """
-
-        def read(one: str) -> Array64 | None:
-            entry = self.entries.get(_when(one, moment))
-            return None if entry is None else on_grid(entry, grid)
-
-        return from_inputs(read, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +30,16 @@ class Outcome:
     """
 
     results: tuple[Verified, ...]
+    statistics: tuple[Told, ...] = ()
     without_truth: int = 0
     other_draws: int = 0
     without_baseline: int = 0
+
+    @property
+    def days(self) -> tuple[date, ...]:
+        """The calendar days of the valid times."""
+        drawn = {day for one in self.results for day in one.by_day}
+        return tuple(sorted(drawn | {day for one in self.statistics for day in one.days}))
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -88,6 +55,7 @@ class Outcome:
         """Return what JSON holds."""
         return {
             "results": [{"parameter": one.name, **one.plain()} for one in self.results],
+            "statistics": [one.plain() for one in self.statistics],
             "steps_without_truth": self.without_truth,
             "steps_with_other_draws": self.other_draws,
             "steps_without_baseline": self.without_baseline,
@@ -102,73 +70,87 @@ class Wish:
     names: tuple[str, ...] = ()
     minutes: tuple[int, ...] = ()
 
-    def wants(self, ensemble: Ensemble) -> bool:
+    def wants(self, name: str, moment: Moment) -> bool:
         """Whether a parameter of a step is asked for."""
-        return (not self.names or ensemble.name in self.names) and (
-            not self.minutes or ensemble.moment.minutes in self.minutes
+        return (not self.names or name in self.names) and (
+            not self.minutes or moment.minutes in self.minutes
         )
+
+
+class _Sources:
+    """Reads truth and baseline of a forecast; counts what has a truth and no baseline."""
+
+    def __init__(self, truth: Truth, baseline: Baseline | None) -> None:
+        self._truth, self._baseline = truth, baseline
+        self.bare = 0
+
+    def read(self, name: str, moment: Moment, grid: Grid) -> tuple[Array64, Array64 | None] | None:
+        """Return truth and baseline, None where there is one for others and not for this one."""
+        baseline = self._baseline
+        beside = None
+        if baseline is not None:
+            beside = from_inputs(lambda one: baseline.values(one, moment, grid), name)
+            if beside is None:
+                self.bare += 1
+                return None
+        true = self._truth.values(name, moment, grid)
+        assert true is not None  # only what has a truth is read
+        return true, beside
 
 
 def verify(
     forecasts: Sequence[Entry], truth: Truth, baseline: Baseline | None, wish: Wish
 ) -> Outcome:
-    """Verify every parameter and grid of the forecasts.
+    """Verify every parameter and grid of the forecasts, draws and statistics.
 
     Raises UsageError where no step has a truth, where two fields claim to be the same draw, and
     for truth on another grid.
     """
-    found = [one for one in ensembles(forecasts) if wish.wants(one)]
-    known = [one for one in found if truth.has(one.name, one.moment)]
-    if not known:
-        raise UsageError(_nothing(found, truth))
+    drawn = [one for one in ensembles(forecasts) if wish.wants(one.name, one.moment)]
+    told = [one for one in summaries(forecasts) if wish.wants(one.name, one.moment)]
+    known = [one for one in drawn if truth.has(one.name, one.moment)]
+    known_told = [one for one in told if truth.has(one.name, one.moment)]
+    if not known and not known_told:
+        raise UsageError(_nothing([*drawn, *told], truth))
     usual = _usual_draws(known)
     kept = [one for one in known if one.count == usual[one.name, one.grid]]
+    sources = _Sources(truth, baseline)
+    results, statistics = _of_draws(kept, sources, wish), _of_statistics(known_told, sources)
+    if not results and not statistics:
+        raise UsageError(f"none of {sources.bare} fields with a truth has a coarse one beside it")
+    return Outcome(
+        results=results,
+        statistics=statistics,
+        without_truth=len(drawn) + len(told) - len(known) - len(known_told),
+        other_draws=len(known) - len(kept),
+        without_baseline=sources.bare,
+    )
+
+
+def _of_draws(found: Sequence[Ensemble], sources: _Sources, wish: Wish) -> tuple[Verified, ...]:
     verifiers: dict[tuple[str, Grid], Verifier] = {}
-    bare = 0
-    for one in kept:
-        beside = _beside(baseline, one)
-        if baseline is not None and beside is None:
-            bare += 1
+    for one in found:
+        read = sources.read(one.name, one.moment, one.grid)
+        if read is None:
             continue
         limits = wish.thresholds.get(one.name, ())
         subject = Subject(one.name, one.units, one.grid, one.count, limits)
         verifier = verifiers.setdefault((one.name, one.grid), Verifier(subject))
-        true = truth.values(one.name, one.moment, one.grid)
-        assert true is not None
         day = one.moment.valid_time.date()
-        verifier.add(State(day, one.moment.minutes, one.values(), true, beside))
-    if not verifiers:
-        raise UsageError(f"none of {len(kept)} steps with a truth has a coarse field to compare")
-    return Outcome(
-        results=tuple(one.verified() for one in verifiers.values()),
-        without_truth=len(found) - len(known),
-        other_draws=len(known) - len(kept),
-        without_baseline=bare,
-    )
+        verifier.add(State(day, one.moment.minutes, one.values(), *read))
+    return tuple(one.verified() for one in verifiers.values())
 
 
-def on_grid(entry: Entry, grid: Grid) -> Array64:
-    """Decode a field and cut out of it a grid's points; UsageError if it lacks some."""
-    found = window(entry.grid, grid) if entry.grid else None
-    if found is None:
-        raise UsageError(
-            f"{entry.path}: {entry.name} is on {entry.where}; wanted the forecast's points, "
-            f"{grid.rows}x{grid.columns}, {reach(grid)}, by {grid.spacing_lat:g}x"
-            f"{grid.spacing_lon:g} degrees"
-        )
-    rows, columns = found
-    values: Array64 = entry.values()[np.ix_(rows, columns)]
-    return values
-
-
-def _beside(baseline: Baseline | None, one: Ensemble) -> Array64 | None:
-    if baseline is None:
-        return None
-    return from_inputs(lambda name: baseline.values(name, one.moment, one.grid), one.name)
-
-
-def _when(name: str, moment: Moment) -> tuple[str, object, int]:
-    return name, moment.valid_time, moment.duration
+def _of_statistics(found: Sequence[Summary], sources: _Sources) -> tuple[Told, ...]:
+    scorers: dict[tuple[str, Statistic, Grid], StatisticScorer] = {}
+    for one in found:
+        read = sources.read(one.name, one.moment, one.grid)
+        if read is None:
+            continue
+        made = StatisticScorer(one.name, one.units, one.grid, one.statistic)
+        scorer = scorers.setdefault((one.name, one.statistic, one.grid), made)
+        scorer.add(one.moment.valid_time.date(), one.values(), *read)
+    return tuple(one.told() for one in scorers.values())
 
 
 def _usual_draws(found: Sequence[Ensemble]) -> Mapping[tuple[str, Grid], int]:
@@ -179,10 +161,10 @@ def _usual_draws(found: Sequence[Ensemble]) -> Mapping[tuple[str, Grid], int]:
     return {key: max(count, key=lambda n: (count[n], n)) for key, count in counts.items()}
 
 
-def _nothing(found: Sequence[Ensemble], truth: Truth) -> str:
+def _nothing(found: Sequence[Ensemble | Summary], truth: Truth) -> str:
     """Say why nothing can be verified."""
     if not found:
-        return "the forecasts hold no draw that is asked for"
+        return "the forecasts hold no draw and no statistic that is asked for"
     times = sorted(one.moment.valid_time for one in found)
     names = ", ".join(sorted({one.name for one in found}))
     known = sorted({name for name, _, _ in truth.entries}) or ["nothing"]

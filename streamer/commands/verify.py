@@ -7,13 +7,14 @@ from pathlib import Path
 
 from engines.bundle import open_manifest
 from engines.errors import UsageError
+from streamer.analyses import Truth
 from streamer.baselines import Baseline, BundleFiles, CoarseFiles, CoarsenedTruth
 from streamer.catalogue import catalogue
 from streamer.commands import console
 from streamer.commands.replay import find_files
 from streamer.grib.manifest import GribManifest, read_manifest
 from streamer.steps import parse_list
-from streamer.verification import Outcome, Truth, Wish, verify
+from streamer.verification import Outcome, Wish, verify
 from streamer.verify.report import page
 from streamer.verify.table import table
 
@@ -71,10 +72,12 @@ def run(arguments: argparse.Namespace) -> int:
         console.say(f"note: {text}")
     if arguments.html is not None:
         facts = _facts(files, arguments.bundle, outcome)
-        arguments.html.write_text(page(outcome.results, facts), encoding="utf-8")
+        arguments.html.write_text(
+            page(outcome.results, facts, outcome.statistics), encoding="utf-8"
+        )
         console.say(f"report: {arguments.html}")
-    plain = outcome.plain()
-    console.result(plain if arguments.json else table(outcome.results), as_json=arguments.json)
+    plain, told = outcome.plain(), table(outcome.results, outcome.statistics)
+    console.result(plain if arguments.json else told, as_json=arguments.json)
     return 0
 
 
@@ -101,7 +104,7 @@ def _baseline(
 
 def _facts(files: Files, bundle: str | None, outcome: Outcome) -> dict[str, str]:
     """Return what a reader must know of where the scores come from."""
-    days = sorted({day for one in outcome.results for day in one.by_day})
+    days = outcome.days
     if files.coarse is not None:
         how = f"as {bundle} does it" if bundle else "bicubic, or linear where that cannot be"
         beside = f"{_places(files.coarse)}, interpolated {how}"

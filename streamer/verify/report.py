@@ -4,8 +4,9 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
-from streamer.verify.report_charts import charts
+from streamer.verify.report_charts import charts, in_words
 from streamer.verify.sums import PointScores
+from streamer.verify.told import Told
 from streamer.verify.verified import Verified
 
 _STYLE = """
@@ -35,9 +36,12 @@ _NOTE = (
 )
 
 
-def page(results: Sequence[Verified], facts: Mapping[str, str]) -> str:
+def page(
+    results: Sequence[Verified], facts: Mapping[str, str], statistics: Sequence[Told] = ()
+) -> str:
     """Return the whole page. facts: what was read, told at its head in this order."""
-    title = "Verification of " + ", ".join(dict.fromkeys(one.name for one in results))
+    names = dict.fromkeys([one.name for one in results] + [one.name for one in statistics])
+    title = "Verification of " + ", ".join(names)
     parts = [
         "<!doctype html>",
         f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
@@ -46,7 +50,8 @@ def page(results: Sequence[Verified], facts: Mapping[str, str]) -> str:
         f"<h1>{escape(title)}</h1>",
         _table(("", ""), list(facts.items())).replace("<table>", "<table class=facts>", 1),
         _NOTE,
-        _overview(results),
+        _overview(results) if results else "",
+        _statistics(statistics) if statistics else "",
     ]
     for one in results:
         parts += _section(one)
@@ -56,7 +61,7 @@ def page(results: Sequence[Verified], facts: Mapping[str, str]) -> str:
 def _overview(results: Sequence[Verified]) -> str:
     rows = [
         (
-            f"{one.name} ({one.units})",
+            f"{one.name} ({in_words(one.units)})",
             _number(one.scores.error),
             _number(None if one.scores.baseline is None else one.scores.baseline.mae),
             _gain(one),
@@ -66,6 +71,22 @@ def _overview(results: Sequence[Verified]) -> str:
         for one in results
     ]
     head = ("", "CRPS", "interpolated", "of it", "spread over error", "states")
+    return _table(head, rows)
+
+
+def _statistics(statistics: Sequence[Told]) -> str:
+    rows = [
+        (
+            f"{told.name} ({in_words(told.units)})",
+            told.statistic.text,
+            name.replace("_", " "),
+            _number(score.forecast),
+            _number(score.baseline),
+        )
+        for told in statistics
+        for name, score in told.scores.items()
+    ]
+    head = ("published statistics", "", "score", "forecast", "interpolated")
     return _table(head, rows)
 
 
@@ -83,7 +104,7 @@ def _section(one: Verified) -> Iterator[str]:
     yield (
         f"<p class=note>{one.scores.states} states of {one.draws} draws on {grid.rows} x "
         f"{grid.columns} points, {grid.spacing_lat:g} x {grid.spacing_lon:g} degrees, in "
-        f"{escape(one.units)}.</p>"
+        f"{escape(in_words(one.units))}.</p>"
     )
     yield _scores(one.scores)
     yield _tails(one)
@@ -119,7 +140,9 @@ def _tails(one: Verified) -> str:
         for tail in one.tails()
     ]  # fmt: skip
     told = {"baseline": "interpolated"}
-    return _table((f"tails, {one.units}", *(told.get(name, name) for name in names)), rows)
+    return _table(
+        (f"tails, {in_words(one.units)}", *(told.get(name, name) for name in names)), rows
+    )
 
 
 def _table(

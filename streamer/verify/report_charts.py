@@ -1,5 +1,6 @@
 """The pictures of a verification report: errors by lead time, ranks, spectra, variograms, maps."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -25,6 +26,7 @@ LOOKS = {
 }
 #: Maps show no further than this share of the points; what is beyond has the end's colour.
 _MOST = 0.995
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SPECTRA_A_ROW, _MAPS_A_ROW = 3, 2
 
 
@@ -37,6 +39,11 @@ class Chart:
     png: bytes
 
 
+def in_words(units: str) -> str:
+    """Return ecCodes' units as people write them: `m s**-1` is `m s⁻¹`."""
+    return re.sub(r"\*\*(-?\d+)", lambda found: found[1].translate(_RAISED), units)
+
+
 def charts(one: Verified) -> Iterator[Chart]:
     """Draw everything that was found of one parameter, the plainest first."""
     yield _chart("Errors by lead time", _LEAD, lambda file: _save_leads(one, file))
@@ -44,10 +51,11 @@ def charts(one: Verified) -> Iterator[Chart]:
         found = {one.name: one.ranks}
         yield _chart("Rank histogram", _RANKS, lambda file: save_ranks(found, "", file))
     if one.reliability:
+        units = in_words(one.units)
         yield _chart(
             "Reliability",
             _RELIABILITY,
-            lambda file: save_reliability(one.reliability, one.units, "", file),
+            lambda file: save_reliability(one.reliability, units, "", file),
         )
     yield _chart("Spectra", _SPECTRA, lambda file: _save_spectra(one, file))
     yield _chart("Variograms", _VARIOGRAMS, lambda file: _save_variograms(one, file))
@@ -112,15 +120,16 @@ def _save_leads(one: Verified, file: BinaryIO) -> None:
     for axis in axes[0]:
         axis.set_ylim(bottom=0.0)
         axis.set_xlabel("lead time, hours")
-        axis.set_ylabel(one.units)
+        axis.set_ylabel(in_words(one.units))
         axis.legend(fontsize=7, frameon=False)
     finish(figure, "", file)
 
 
 def _save_spectra(one: Verified, file: BinaryIO) -> None:
     figure, axes = _some(len(one.spectra), _SPECTRA_A_ROW)
-    for axis, spectrum in zip(axes, one.spectra, strict=True):
-        plain = spectrum.plain(one.grid)
+    told = [spectrum.plain(one.grid) for spectrum in one.spectra]
+    lengths = [km for plain in told for km in plain["wavelength_km"]]
+    for axis, spectrum, plain in zip(axes, one.spectra, told, strict=True):
         for name in spectrum.power:
             if name != "truth":
                 _line(axis, plain["wavelength_km"], plain[f"{name}_over_truth"], name)
@@ -128,7 +137,8 @@ def _save_spectra(one: Verified, file: BinaryIO) -> None:
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.set_ylim(0.02, 5.0)
-        axis.invert_xaxis()
+        # Short waves right, as readers of spectra expect; the axes of a column are shared.
+        axis.set_xlim(1.1 * max(lengths), min(lengths) / 1.1)
         axis.set_title(spectrum.belt.name, fontsize=9)
         axis.set_xlabel("wavelength, km")
     axes[0].set_ylabel("power over the truth's")
@@ -151,7 +161,7 @@ def _save_variograms(one: Verified, file: BinaryIO) -> None:
         axis.set_yscale("log")
         axis.set_title(title, fontsize=9)
         axis.set_xlabel("distance, degrees")
-        axis.set_ylabel(f"({one.units})²")
+        axis.set_ylabel(f"({in_words(one.units)})²")
         axis.legend(fontsize=7, frameon=False)
     finish(figure, "", file)
 
@@ -164,14 +174,14 @@ def _save_values(one: Verified, file: BinaryIO) -> None:
     for name, values in one.quantiles.items():
         if name != "truth":
             _line(left, truth, values, name)
-    left.set_xlabel(f"quantiles of the truth, {one.units}")
-    left.set_ylabel(f"the same quantiles, {one.units}")
+    left.set_xlabel(f"quantiles of the truth, {in_words(one.units)}")
+    left.set_ylabel(f"the same quantiles, {in_words(one.units)}")
     left.set_title(f"{SHARES[0]:.1%} to {SHARES[-1]:.1%}", fontsize=9)
     for name, values in one.quantile_scores.items():
         _line(right, one.orders, values, name)
     right.set_ylim(bottom=0.0)
     right.set_xlabel("order of the quantile")
-    right.set_ylabel(f"quantile score, {one.units}")
+    right.set_ylabel(f"quantile score, {in_words(one.units)}")
     for axis in axes[0]:
         axis.legend(fontsize=7, frameon=False)
     finish(figure, "", file)
@@ -192,7 +202,7 @@ def _save_maps(one: Verified, file: BinaryIO) -> None:
         image = draw_map(axis, values, one.grid, colours, (low, top))
         axis.set_title(title, fontsize=9)
         bar = figure.colorbar(image, ax=axis, orientation="horizontal", shrink=0.9, extend="both")
-        bar.set_label(one.units, fontsize=8)
+        bar.set_label(in_words(one.units), fontsize=8)
         bar.ax.tick_params(labelsize=7)
     finish(figure, "", file)
 
