@@ -168,22 +168,22 @@ class _Factory:
     def line(self, model: Model) -> Dispatch:
         """Return a line that works with a model, its engines' threads started."""
         reproducible = self.config.engine.reproducible
-        room = EngineRoom(model.denoisers, self._wake.set, reproducible=reproducible)
-        room.start()
+        rooms = {
+            name: EngineRoom(engines, self._wake.set, reproducible=reproducible)
+            for name, (_, engines) in model.networks.items()
+        }
+        for room in rooms.values():
+            room.start()
         order = self._order(model)
-        return Dispatch(order, model.spec, room, self._pool, self.metrics, self._wake.set)
+        return Dispatch(order, model.spec, rooms, self._pool, self.metrics, self._wake.set)
 
     def _order(self, model: Model) -> Order:
         config, output, sampler = self.config, self.config.output, self.config.sampler
         return Order(
-            bundle=model.bundle,
-            grid=model.manifest.grid,
-            layout=model.layout,
-            chosen=sampler.chosen(model.bundle),
-            draws=config.model.draws,
+            bundles={name: bundle for name, (bundle, _) in model.networks.items()},
+            plan=model.plan,
             seed=sampler.seed,
             noise=sampler.noise,
-            product=config.products[0].name,
             topic=output.topic,
             group=config.bus.group_id or _MEMORY,
             packing=output.packing,

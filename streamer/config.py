@@ -21,6 +21,7 @@ from streamer.grib.wants import Source
 from streamer.intake.ledger import METADATA_BYTES
 from streamer.opening import EngineSettings
 from streamer.outlets.settings import SinkSettings
+from streamer.products import Product, RegionChoice
 from streamer.reading import read
 from streamer.sampling import SamplerChoice
 from streamer.steps import Steps
@@ -121,14 +122,6 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
-    """Something to publish from a step's draws."""
-
-    name: str = "draws"
-    kind: Literal["draws"] = "draws"
-
-
-@dataclass(frozen=True, slots=True)
 class MetricsSettings:
     """Where /metrics, /live and /ready are served."""
 
@@ -167,6 +160,8 @@ class Config:
     model: ModelSettings
     sampler: SamplerChoice = SamplerChoice()
     products: tuple[Product, ...] = (Product(),)
+    #: the user's own, by name, beside those that ship
+    regions: Mapping[str, RegionChoice] = field(default_factory=dict)
     engine: EngineSettings = field(default_factory=EngineSettings)
     metrics: MetricsSettings = MetricsSettings()
     limits: Limits = field(default_factory=Limits)
@@ -216,9 +211,15 @@ def _contradictions(config: Config) -> list[str]:
         if topic in named:
             faults.append(f"{place}: found {topic!r}, which is {named[topic]} already")
         named.setdefault(topic, place)
-    names = [source.name for source in config.input.sources]
-    if len(set(names)) < len(names):
-        faults.append(f"input.sources: found the names {', '.join(names)}, wanted each once")
+    for place, named_ones in (
+        ("input.sources", config.input.sources),
+        ("products", config.products),
+    ):
+        names = [one.name for one in named_ones]
+        if len(set(names)) < len(names):
+            faults.append(f"{place}: found the names {', '.join(names)}, wanted each once")
+    if not config.products:
+        faults.append("products: found none, wanted at least one, or no such key for all draws")
     return faults
 
 

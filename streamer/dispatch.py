@@ -3,10 +3,12 @@
 import dataclasses
 import logging
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 from engines.bundle import Bundle
 from engines.calibration import sampler_to_plain
@@ -14,19 +16,21 @@ from engines.denoiser import EngineSpec
 from engines.errors import DownscaledError
 from monitoring.metrics import Metrics
 from streamer.bus.record import Outgoing
-from streamer.domain import Array, Field, Grid, Step, StepKey
-from streamer.downscale.engine_room import EngineRoom, Result
+from streamer.domain import Array, Step, StepKey
+from streamer.downscale.engine_room import EngineRoom, Gauge, Result
 from streamer.downscale.labels import labels
 from streamer.downscale.prepared import Conditions
-from streamer.downscale.products import out_of_range, ranges
-from streamer.downscale.tiles import Layout
+from streamer.downscale.products import ranges
 from streamer.downscale.work import Fusion, Recipe, Work, noise_keys
-from streamer.grib.encode import Draw, FieldTarget, Imprint, Packing, encode_all, mars_keys
+from streamer.ensemble import Ensemble
+from streamer.grib.encode import Imprint, Packing
 from streamer.grib.templates import Templates
-from streamer.headers import Sender, field_headers
-from streamer.intake.accumulation import rates, step_interval
+from streamer.intake.accumulation import rates
+from streamer.plan import Drawn, Plan, Strand
+from streamer.printer import Pair, Printer
+from streamer.quality import Extent
 from streamer.reception import Tenure
-from streamer.records import FieldEntry, FieldNames, Plain, list_field
+from streamer.records import FieldEntry, Plain
 from streamer.sampling import Chosen
 
 log = logging.getLogger(__name__)
@@ -36,19 +40,15 @@ log = logging.getLogger(__name__)
 class Order:
     """What is made of every step: by which model, how, and under whose name.
 
-    draws: their number. seed, noise: as in the config's `sampler`. product: its name.
-    record_limit: the largest value that the output topic takes, in bytes. condition_bytes: what
-    may be kept of conditions for steps that are asked again.
+    bundles: the bundle as each of the plan's networks sees it. seed, noise: as in the config's
+    `sampler`. record_limit: the largest value that the output topic takes, in bytes.
+    condition_bytes: what may be kept of conditions for steps that are asked again.
     """
 
-    bundle: Bundle
-    grid: Grid
-    layout: Layout
-    chosen: Chosen
-    draws: int
+    bundles: Mapping[str, Bundle]
+    plan: Plan
     seed: int
     noise: Literal["step", "run"]
-    product: str
     topic: str
     group: str
     packing: Packing
@@ -58,11 +58,34 @@ class Order:
     condition_bytes: int = 0
 
     @property
+    def bundle(self) -> Bundle:
+        """The bundle; what is the same for all of its networks."""
+        return self.bundles[self.plan.ways[0].network]
+
+    @property
     def sampler(self) -> Plain:
-        """The sampler as the step's record tells it; infinity is null there."""
-        made = {"fusion": self.fusion, "seed": self.seed, "noise": self.noise}
-        why = {"profile": self.chosen.profile, "network": self.chosen.network}
-        return {**made, **why, **sampler_to_plain(self.chosen.sampler)}
+        """The samplers as the step's record tells them; infinity is null there.
+
+        Those of the first way stand alone; where products draw in several ways, `products` tells
+        which of them draws how many of each.
+        """
+        first, *others = (_plain(one) for one in self.plan.chosen)
+        made = {"fusion": self.fusion, "seed": self.seed, "noise": self.noise, **first}
+        if not others:
+            return made
+        by_product = {
+            making.name: [
+                {"draws": many, **_plain(self.plan.chosen[way])}
+                for way, many in Counter(drawn.way for drawn in making.draws).items()
+            ]
+            for making in self.plan.makings
+        }
+        return {**made, "products": by_product}
+
+
+def _plain(chosen: Chosen) -> dict[str, Any]:
+    why = {"profile": chosen.profile, "network": chosen.network}
+    return {**why, **sampler_to_plain(chosen.sampler)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,53 +112,64 @@ class Made:
     fault: str = ""
 
 
-class _Refused(DownscaledError):
-    """A field that was made but cannot be sent."""
-
-    reason = "output_too_large"
-
-
 @dataclass(slots=True, eq=False)
 class _Begun:
-    """A step on its way. parts: one task a parameter, once the engine is done with it."""
+    """A step on its way.
+
+    results: of the strands, as they end. settling: one task a draw, while the engines work.
+    parts: one task a parameter of a product, once they are done.
+    """
 
     step: Step
     tenure: Tenure
+    ensembles: tuple[Ensemble, ...]
     conditioning: Future[None] | None = None
-    result: Result | None = None
-    quality: Plain = dataclasses.field(default_factory=dict)
-    parts: list[Future[list[tuple[FieldEntry, Outgoing]]]] = dataclasses.field(default_factory=list)
+    results: list[Result] = dataclasses.field(default_factory=list)
+    settling: list[Future[None]] = dataclasses.field(default_factory=list)
+    extent: Extent = dataclasses.field(default_factory=Extent)
+    parts: list[Future[list[Pair]]] | None = None
+
+    @property
+    def fault(self) -> str:
+        """Why it fails, as far as is known; "" where nothing is wrong."""
+        tasks = [self.conditioning, *self.settling] if self.conditioning else self.settling
+        faults = [result.fault for result in self.results if result.fault]
+        return next(iter([*faults, *(told for one in tasks if (told := _failure(one)))]), "")
 
 
 class Dispatch:
     """The steps between complete and published; belongs to the loop's thread.
 
-    Conditioning and encoding run in `pool`, the network on the engine room's own thread.
+    Conditioning, gathering and encoding run in `pool`, each network on its room's own threads.
+    rooms: by the name of their network.
     """
 
     def __init__(
         self,
         order: Order,
         engine: EngineSpec,
-        room: EngineRoom,
+        rooms: Mapping[str, EngineRoom],
         pool: ThreadPoolExecutor,
         metrics: Metrics,
         wake: Callable[[], None],
     ) -> None:
         self._order = order
-        #: the engines of this line, for whoever looks after them
-        self.room = room
+        self._rooms = tuple(rooms.values())
         told = f"{engine.backend} {engine.version} {engine.precision} {engine.device}"
         #: what the records of its steps say of their making
         self.maker = Maker(order.bundle.digest, told, order.sampler)
+        self._room_of = [rooms[order.plan.ways[one.way].network] for one in order.plan.strands]
         self._pool = pool
         self._metrics = metrics
         self._wake = wake
         self._begun: dict[tuple[int, StepKey], _Begun] = {}
         self._submitting = threading.Lock()
         self._conditions = Conditions(order.bundle, order.condition_bytes)
-        self._ranges = ranges(order.bundle)
-        self._templates = Templates(order.packing, order.imprint)
+        self._sound = ranges(order.bundle)
+        templates = Templates(order.packing, order.imprint)
+        self._printer = Printer(
+            templates, order.bundle.digest, order.topic, order.group, order.record_limit
+        )
 
     @property
     def pending(self) -> int:
@@ -143,121 +177,145 @@ class Dispatch:
         return len(self._begun)
 
     @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        """The engines of this line."""
+        return tuple(gauge for room in self._rooms for gauge in room.gauges)
+
+    def close(self, timeout_s: float) -> None:
+        """Stop the engines after their running calls."""
+        for room in self._rooms:
+            room.close(timeout_s)
+
+    @property
     def waiting_bytes(self) -> int:
         """What those steps hold: their fields, conditions and draws."""
         fields = sum(begun.step.size_bytes for begun in self._begun.values())
-        return fields + self.room.pending_bytes
+        gathered = sum(one.held_bytes for begun in self._begun.values() for one in begun.ensembles)
+        return fields + gathered + sum(room.pending_bytes for room in self._rooms)
 
     def begin(self, step: Step, tenure: Tenure) -> None:
         """Send a complete step on its way."""
         key = (tenure.epoch, step.key)
-        begun = self._begun[key] = _Begun(step, tenure)
-        begun.conditioning = self._pool.submit(self._condition, step, key)
+        channels = self._order.bundle.channels
+        absent = set(channels) - {field.parameter for field in step.fields}
+        ensembles = tuple(Ensemble(one, channels, absent) for one in self._order.plan.makings)
+        begun = self._begun[key] = _Begun(step, tenure, ensembles)
+        begun.conditioning = self._pool.submit(self._condition, begun, key)
 
     def forget(self, tenure: Tenure) -> None:
         """Give up the steps of a partition that is no longer ours."""
         for key in [key for key, begun in self._begun.items() if begun.tenure is tenure]:
             with self._submitting:
                 del self._begun[key]
-            self.room.cancel(key)
+            for number, room in enumerate(self._room_of):
+                room.cancel((key, number))
 
     def made(self) -> list[Made]:
         """Take the steps that are ready to be published, and see to it that the rest goes on."""
-        if self.room.death is not None:
-            raise self.room.death
-        for result in self.room.finished():
-            self._encode(result)
+        for room in self._rooms:
+            if room.death is not None:
+                raise room.death
+        for result in [result for room in self._rooms for result in room.finished()]:
+            begun = self._begun.get(result.key[0])  # type: ignore[index]  # as `_condition` named it
+            if begun is not None:
+                begun.results.append(result)
+        for begun in self._begun.values():
+            if begun.parts is None and self._is_drawn(begun):
+                self._encode(begun)
         done = [key for key, begun in self._begun.items() if _is_done(begun)]
         return [self._gather(self._begun.pop(key)) for key in done]
 
-    def _condition(self, step: Step, key: tuple[int, StepKey]) -> None:
-        order = self._order
+    def _condition(self, begun: _Begun, key: tuple[int, StepKey]) -> None:
+        order, step = self._order, begun.step
         with self._metrics.timed("condition"):
             made = self._conditions.of(rates(step, order.bundle.channels))
-        draws = noise_keys(step.key, order.draws, order.seed, order.noise)
-        recipe = Recipe(order.bundle, order.layout, order.chosen.sampler, order.fusion)
         told = labels(order.bundle.labels, step.key.valid_time) if order.bundle.labels else None
+        works = [
+            Work(
+                (key, number),
+                self._recipe(strand),
+                made,
+                noise_keys(step.key, strand.numbers, order.seed, order.noise),
+                labels=told,
+                wanted=strand.wanted,
+                on_draw=partial(self._take, begun, strand),
+            )
+            for number, strand in enumerate(order.plan.strands)
+        ]
         with self._submitting:
             # A step that was forgotten meanwhile must not be computed.
             if key in self._begun:
-                self.room.submit(Work(key, recipe, made, draws, labels=told))
+                for work, room in zip(works, self._room_of, strict=True):
+                    room.submit(work)
 
-    def _encode(self, result: Result) -> None:
-        begun = self._begun.get(result.key)  # type: ignore[call-overload]
-        if begun is None:
+    def _recipe(self, strand: Strand) -> Recipe:
+        way = self._order.plan.ways[strand.way]
+        bundle = self._order.bundles[way.network]
+        return Recipe(bundle, self._order.plan.layout, way.sampler, self._order.fusion)
+
+    def _take(self, begun: _Begun, strand: Strand, index: int, values: Array) -> None:
+        """Pass a draw on from an engine's thread, which has better things to do."""
+        drawn = Drawn(strand.way, strand.numbers[index])
+        begun.settling.append(self._pool.submit(self._settle, begun, drawn, values))
+
+    def _settle(self, begun: _Begun, drawn: Drawn, values: Array) -> None:
+        begun.extent.look(values, self._order.bundle.channels)
+        for ensemble in begun.ensembles:
+            ensemble.take(drawn, values)
+        self._wake()
+
+    def _is_drawn(self, begun: _Begun) -> bool:
+        """Whether all draws of a step are in its products, or will never be."""
+        conditioning = begun.conditioning
+        if conditioning is not None and conditioning.done() and _failure(conditioning):
+            return True
+        is_told = len(begun.results) == len(self._order.plan.strands)
+        return is_told and all(task.done() for task in begun.settling)
+
+    def _encode(self, begun: _Begun) -> None:
+        begun.parts = []
+        self._metrics.stage.labels(stage="denoise").observe(
+            sum(result.seconds for result in begun.results)
+        )
+        if begun.fault:
             return
-        begun.result = result
-        self._metrics.stage.labels(stage="denoise").observe(result.seconds)
-        if result.draws is None:
-            return
-        fields = {field.parameter: field for field in begun.step.fields}
-        # A parameter that does not exist yet at this step is neither judged nor published.
-        sound = {name: found for name, found in self._ranges.items() if name in fields}
-        odd = out_of_range(result.draws, self._order.bundle.channels, sound)
-        begun.quality = {"out_of_range": list(odd)} if odd else {}
-        for i, name in enumerate(self._order.bundle.channels):
-            if name in fields:
-                draws = result.draws[:, i]
-                part = self._pool.submit(self._encode_parameter, fields[name], draws, begun)
+        for ensemble in begun.ensembles:
+            for parameter in ensemble.parameters:
+                part = self._pool.submit(self._encode_parameter, begun, ensemble, parameter)
                 part.add_done_callback(lambda _: self._wake())
                 begun.parts.append(part)
 
-    def _encode_parameter(
-        self, field: Field, draws: Array, begun: _Begun
-    ) -> list[tuple[FieldEntry, Outgoing]]:
-        """Encode all draws of one parameter, (D, H, W), as records."""
-        order, key = self._order, begun.step.key
-        sender = Sender(order.group, begun.tenure.traceparent(begun.step.origins))
+    def _encode_parameter(self, begun: _Begun, ensemble: Ensemble, parameter: str) -> list[Pair]:
         with self._metrics.timed("encode"):
-            interval = step_interval(field, begun.step.since)
-            # Rates leave as amounts, as they came.
-            factor = field.factor / (1.0 if interval is None else interval.hours)
-            target = FieldTarget(key, field.parameter, order.grid, factor, interval)
-            template = self._templates.prepare(field.message, target)
-            made = []
-            for number, message in enumerate(encode_all(draws, template)):
-                draw = Draw(number, of=order.draws)
-                if len(message) > order.record_limit:
-                    raise _Refused(
-                        f"{field.parameter} of {key.text}, draw {number}: {len(message)} bytes, "
-                        f"topic {order.topic} takes {order.record_limit}; raise its "
-                        "max.message.bytes or lower output.packing.bits"
-                    )
-                names = FieldNames(order.product, field.parameter, draw=number)
-                entry = list_field(message, key, names, template.param_id)
-                mars = mars_keys(template, draw)
-                headers = field_headers(key, entry, order.bundle.digest, mars, sender)
-                made.append((entry, Outgoing(order.topic, key.text.encode(), message, headers)))
-        return made
+            trace = begun.tenure.traceparent(begun.step.origins)
+            return self._printer.records(begun.step, ensemble, parameter, trace)
 
     def _gather(self, begun: _Begun) -> Made:
-        made = Made(begun.step, begun.tenure, self.maker)
-        if begun.conditioning is not None and (error := _failure(begun.conditioning)):
-            return dataclasses.replace(made, fault=error)
-        result = begun.result
-        assert result is not None
-        made = dataclasses.replace(
-            made, calls=result.calls, seconds=result.seconds, quality=begun.quality
+        made = Made(
+            begun.step,
+            begun.tenure,
+            self.maker,
+            calls=sum(result.calls for result in begun.results),
+            seconds=sum(result.seconds for result in begun.results),
         )
-        faults = [fault for part in begun.parts if (fault := _failure(part))]
-        if result.fault or faults:
-            return dataclasses.replace(made, fault=result.fault or faults[0])
-        pairs = [pair for part in begun.parts for pair in part.result()]
+        faults = [fault for part in begun.parts or () if (fault := _failure(part))]
+        if fault := begun.fault or next(iter(faults), ""):
+            return dataclasses.replace(made, fault=fault)
+        pairs = [pair for part in begun.parts or () for pair in part.result()]
+        odd = begun.extent.outside(self._sound, {field.parameter for field in begun.step.fields})
         return dataclasses.replace(
             made,
             entries=tuple(entry for entry, _ in pairs),
             records=tuple(record for _, record in pairs),
+            quality={"out_of_range": list(odd)} if odd else {},
         )
 
 
 def _is_done(begun: _Begun) -> bool:
-    conditioning = begun.conditioning
-    if conditioning is not None and conditioning.done() and conditioning.exception() is not None:
-        return True
-    return begun.result is not None and all(part.done() for part in begun.parts)
+    return begun.parts is not None and all(part.done() for part in begun.parts)
 
 
-def _failure(task: Future[None] | Future[list[tuple[FieldEntry, Outgoing]]]) -> str:
+def _failure(task: Future[Any]) -> str:
     """Return why a task failed, "" if it did not.
 
     Even a fault of ours fails only the step: a restart would meet it again, and again.

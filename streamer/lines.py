@@ -38,7 +38,7 @@ class Lines:
     @property
     def gauges(self) -> tuple[Gauge, ...]:
         """Each engine that serves, or still has steps to finish."""
-        return tuple(gauge for line in self._all for gauge in line.room.gauges)
+        return tuple(gauge for line in self._all for gauge in line.gauges)
 
     @property
     def counters(self) -> dict[str, Counters]:
@@ -78,7 +78,7 @@ class Lines:
     def close(self, timeout_s: float) -> None:
         """Stop all engines after their running calls."""
         for line in self._all:
-            line.room.close(timeout_s)
+            line.close(timeout_s)
 
     @property
     def _all(self) -> tuple[Dispatch, ...]:
@@ -88,8 +88,8 @@ class Lines:
     def _let_go(self, line: Dispatch) -> None:
         self._leaving.remove(line)
         # A call for a step that was given up may be running: nobody waits for it.
-        line.room.close(0.0)
-        for gauge in line.room.gauges:
+        line.close(0.0)
+        for gauge in line.gauges:
             done = self._gone.get(gauge.device, Counters())
             self._gone[gauge.device] = done + gauge.counters
         self._may_tidy = True

@@ -1,7 +1,7 @@
 """A bundle on its engines, proven and warm, with what the house reads of its manifest."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engines.bundle import Bundle, locate, open_manifest
 from engines.denoiser import Denoiser, EngineSpec
@@ -11,15 +11,28 @@ from streamer.downscale.labels import refuse_unknown
 from streamer.downscale.tiles import Layout
 from streamer.grib.manifest import GribManifest, read_manifest
 from streamer.opening import open_engines
+from streamer.plan import Around, Plan, make_plan
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model that can serve. Two may stand side by side: nothing of one is shared or global."""
+    """A model that can serve. Two may stand side by side: nothing of one is shared or global.
+
+    bundle, denoisers: of the network that draws first. plan: what is made of every step.
+    beside: engines of the bundle's other network, where a product draws with it, by its name.
+    """
 
     bundle: Bundle
     manifest: GribManifest
     denoisers: tuple[Denoiser, ...]
+    plan: Plan
+    beside: Mapping[str, tuple[Denoiser, ...]] = field(default_factory=dict)
+
+    @property
+    def networks(self) -> Mapping[str, tuple[Bundle, tuple[Denoiser, ...]]]:
+        """Each network that draws: the bundle as it sees it, and its engines."""
+        others = {name: (self.bundle.of(name), those) for name, those in self.beside.items()}
+        return {self.bundle.network_name: (self.bundle, self.denoisers), **others}
 
     @property
     def spec(self) -> EngineSpec:
@@ -33,11 +46,8 @@ class Model:
 
     @property
     def layout(self) -> Layout:
-        """The tiles that the bundle's network takes; a closed form takes the whole grid at once."""
-        if self.spec.backend == "gaussian":
-            return Layout.whole(self.bundle.shape)
-        bundle = self.bundle
-        return Layout.cover(bundle.shape, bundle.tile, bundle.overlap, periodic=bundle.periodic)
+        """The tiles that the networks take."""
+        return self.plan.layout
 
     @property
     def told(self) -> Mapping[str, str]:
@@ -60,9 +70,30 @@ def open_model(config: Config, bundle: Bundle | None = None) -> Model:
     """
     # A link is followed once: all files are then of one bundle, wherever the link leads meanwhile.
     bundle = bundle or open_manifest(locate(config.model.bundle).resolve())
-    bundle = bundle.of(config.sampler.chosen(bundle).network)
+    manifest = read_manifest(bundle.grib)
+    plan = plan_for(config, bundle, manifest)
     refuse_unknown(bundle.labels)
-    return Model(bundle, read_manifest(bundle.grib), open_engines(bundle, config.engine))
+    names = dict.fromkeys(way.network for way in plan.ways)
+    first, *others = [
+        (bundle.of(name), open_engines(bundle.of(name), config.engine)) for name in names
+    ]
+    return Model(
+        *(first[0], manifest, first[1], plan),
+        beside={one.network_name: engines for one, engines in others},
+    )
+
+
+def plan_for(config: Config, bundle: Bundle, manifest: GribManifest) -> Plan:
+    """Return what a configuration makes of a bundle's draws; UsageError says what it cannot."""
+    around = Around(bundle, manifest.grid, layout_of(bundle, config.engine.backend))
+    return make_plan(config.products, config.sampler, config.model.draws, config.regions, around)
+
+
+def layout_of(bundle: Bundle, backend: str) -> Layout:
+    """Return the tiles that a network takes; a closed form takes the whole grid at once."""
+    if backend == "gaussian":
+        return Layout.whole(bundle.shape)
+    return Layout.cover(bundle.shape, bundle.tile, bundle.overlap, periodic=bundle.periodic)
 
 
 def refuse_other_input(old: Bundle, new: Bundle) -> None:

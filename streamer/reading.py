@@ -81,7 +81,8 @@ def _convert(hint: Any, found: object, where: str, faults: list[str]) -> Any:
     if dataclasses.is_dataclass(hint):
         return read(typing.cast(type, hint), found, where, faults)
     if origin is tuple:
-        items = [found] if isinstance(found, str) else found
+        # One alone needs no list around it.
+        items = [found] if isinstance(found, str | Mapping) else found
         if not isinstance(items, list):
             raise Unreadable(f"found {_name(found)}, wanted a list")
         return tuple(_value(arguments[0], x, f"{where}[{i}]", faults) for i, x in enumerate(items))

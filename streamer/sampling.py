@@ -47,7 +47,7 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class SamplerChoice:
+class SamplerWish:
     """How draws are made; what is None is the bundle's.
 
     With nothing named that is the default profile of the bundle's table, else Heun with the eight
@@ -66,10 +66,6 @@ class SamplerChoice:
     s_min: float | None = None
     s_max: float | None = None
     s_noise: float | None = None
-    #: goes into the key of all noise
-    seed: int = 0
-    #: `step`: steps are independent; `run`: a draw keeps its noise along a run and evolves smoothly
-    noise: Literal["step", "run"] = "step"
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself whatever the bundle."""
@@ -109,6 +105,16 @@ class SamplerChoice:
         chosen = {name: getattr(self, name) for name in _EIGHT}
         named = {name: value for name, value in chosen.items() if value is not None}
         return dataclasses.replace(recommended, **named)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerChoice(SamplerWish):
+    """The section `sampler`: how all products draw that name no way of their own."""
+
+    #: goes into the key of all noise
+    seed: int = 0
+    #: `step`: steps are independent; `run`: a draw keeps its noise along a run and evolves smoothly
+    noise: Literal["step", "run"] = "step"
 
 
 def _by_profile(bundle: Manifest, profile: str) -> Chosen:

@@ -15,6 +15,7 @@ from streamer.commands import console
 from streamer.config import Config, load
 from streamer.grib.manifest import GribManifest, read_manifest
 from streamer.grib.packing import MOST_BITS, Packing
+from streamer.model import plan_for
 from streamer.opening import missing_parts
 
 T = TypeVar("T")
@@ -93,6 +94,10 @@ def _check_bundle(config: Config, findings: Findings) -> int | None:
     manifest = findings.attempt("model.bundle", lambda: read_manifest(bundle.grib))
     if manifest is None:
         return None
+    if chosen is not None:
+        plan = findings.attempt("products", lambda: plan_for(config, bundle, manifest))
+        for way in plan.ways if plan else ():
+            findings.attempt("products", lambda way=way: bundle.of(way.network))  # type: ignore[misc]
     size = largest_field_bytes(config.output.packing, manifest)
     findings.facts["largest_field_bytes"] = size
     return size

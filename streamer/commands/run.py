@@ -53,8 +53,9 @@ def _prepared(
 ) -> tuple[Meters, AbstractContextManager[Service]]:
     """Return a daemon whose engines are warm. Only it holds them, so they can leave."""
     model = open_model(config)
-    for denoiser in model.denoisers:
-        log.info("bundle %s (%.12s) on %s", model.bundle.name, model.bundle.digest, denoiser.spec)
+    for bundle, engines in model.networks.values():
+        for denoiser in engines:
+            log.info("bundle %s (%.12s) on %s", bundle.name, bundle.digest, denoiser.spec)
     meters, output = open_meters(config, model), config.output
 
     def open_bus(revoked: Revoked, lost: Revoked) -> Bus:

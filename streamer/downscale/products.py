@@ -1,4 +1,4 @@
-"""Turns residuals into physical fields, and looks whether they can be true."""
+"""Turns residuals into physical fields, and knows which values can be true."""
 
 from collections.abc import Mapping
 
@@ -25,25 +25,6 @@ def physical(residual: Array, condition: Array, bundle: Bundle) -> Array:
         if normal.transform == "log1p":
             np.expm1(residual[:, i], out=residual[:, i])
     return residual
-
-
-def out_of_range(
-    draws: Array, channels: tuple[str, ...], ranges: Mapping[str, tuple[float, float]]
-) -> tuple[str, ...]:
-    """Return one sentence for each channel that leaves its range; () for sound draws.
-
-    draws: (D, C, H, W). ranges: lowest and highest sound value by parameter, in its units; a
-    parameter without one is not looked at. A number that is not finite leaves every range.
-    """
-    found = []
-    for i, name in enumerate(channels):
-        if name in ranges:
-            low, high = ranges[name]
-            least, most = float(draws[:, i].min()), float(draws[:, i].max())
-            # Written so that a value that is not a number fails too.
-            if not (low <= least and most <= high):
-                found.append(f"{name} is {least:g} to {most:g}, wanted {low:g} to {high:g}")
-    return tuple(found)
 
 
 def ranges(bundle: Bundle) -> Mapping[str, tuple[float, float]]:

@@ -1,7 +1,7 @@
 """What is asked of the engine, whose noise it gets, and what comes back."""
 
 import json
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -97,16 +97,19 @@ class Finished:
 
 
 def noise_keys(
-    key: StepKey, draws: int, seed: int = 0, noise: Literal["step", "run"] = "step", first: int = 0
+    key: StepKey,
+    numbers: Iterable[int],
+    seed: int = 0,
+    noise: Literal["step", "run"] = "step",
 ) -> tuple[bytes, ...]:
     """Return the noise key of each draw of a step: seed, run, member, step and draw.
 
-    noise: `run` leaves the step out, so that a draw evolves smoothly along its run. first: number
-    of the first draw, counted over the whole product's ensemble, so that models never share one.
+    numbers: of the draws, counted over a product's whole ensemble, so that two ways of drawing
+    never share one. noise: `run` leaves the step out, so that a draw evolves smoothly.
     """
     step = step_text(key.minutes) if noise == "step" else None
     return tuple(
         # JSON keeps the parts apart whatever they hold.
-        json.dumps([seed, key.run.text, key.run.again, step, first + draw]).encode()
-        for draw in range(draws)
+        json.dumps([seed, key.run.text, key.run.again, step, number]).encode()
+        for number in numbers
     )

@@ -19,8 +19,9 @@ from engines.denoiser import Denoiser
 from engines.open import open_bundle
 from engines.sampler import SamplerSettings
 from streamer.domain import Array, Field, Step
+from streamer.downscale.axes import Axis
 from streamer.downscale.condition import condition
-from streamer.downscale.tiles import Axis, Layout
+from streamer.downscale.tiles import Layout
 from streamer.downscale.work import Recipe, Work, noise_keys
 from streamer.downscale.workload import Workload
 from streamer.grib.decode import decode
@@ -82,7 +83,7 @@ def residuals(
     workload = Workload()
     for step in steps:
         told = condition(step, recipe.bundle)
-        workload.add(Work(step.key, recipe, told, noise_keys(step.key, draws)))
+        workload.add(Work(step.key, recipe, told, noise_keys(step.key, range(draws))))
     while (batch := workload.next_batch()) is not None:
         workload.store(batch, denoiser.denoise(*batch.inputs()))
     drawn = {finished.work.key: finished.residual for finished in workload.finished()}

@@ -41,8 +41,8 @@ KEY = b"ecmf/-/-/201810080000/0"
 STEPS = (0, 3, 6)
 
 
-def config_of(bundle: object, **changes: Mapping[str, Any]) -> Config:
-    """A configuration for the small globe; `changes` are added to its parts."""
+def config_of(bundle: object, **changes: Any) -> Config:
+    """A configuration for the small globe; `changes` are added to its parts, or stand for them."""
     plain: dict[str, Any] = {
         "bus": {"memory": True, "group_id": "wind"},
         "input": {"topic": "in", "steps": "/".join(map(str, STEPS))},
@@ -52,7 +52,7 @@ def config_of(bundle: object, **changes: Mapping[str, Any]) -> Config:
         "limits": {"workers": 1},
     }
     for part, more in changes.items():
-        plain[part] = {**plain.get(part, {}), **more}
+        plain[part] = {**plain.get(part, {}), **more} if isinstance(more, Mapping) else more
     return parse(plain, "a test")
 
 
@@ -142,7 +142,7 @@ class World:
         self,
         instance: str = "one",
         model: Model | None = None,
-        **changes: Mapping[str, Any],
+        **changes: Any,
     ) -> Iterator[Service]:
         """Start a daemon; leaving the block without `stop` is its sudden death."""
         config = config_of(self.house.config.model.bundle, **changes)
@@ -239,7 +239,7 @@ def drain(*services: Service) -> None:
         quiet = sum(service.is_drained for service in services)
 
 
-def work_off(world: World, model: Model | None = None, **changes: Mapping[str, Any]) -> None:
+def work_off(world: World, model: Model | None = None, **changes: Any) -> None:
     """Let one daemon answer everything and stop in order."""
     with world.daemon("one", model, **changes) as service:
         drain(service)

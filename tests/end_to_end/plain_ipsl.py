@@ -107,7 +107,7 @@ def start(forecast: Replayed, tile: Tile, step: int, number: int) -> torch.Tenso
     key = identify(forecast.given["2t", step], ())
     assert isinstance(key, StepKey)
     globe = forecast.imported.globe
-    name = noise_keys(key, globe.draws)[number]
+    name = noise_keys(key, [number])[0]
     rows, columns = (tile.row, tile.row + tile.height), (tile.column, tile.column + tile.width)
     return torch.from_numpy(draw(name, 0, len(NAMES), Window(rows, columns, globe.shape[1])))
 

@@ -9,7 +9,7 @@ from engines.bundle import Bundle
 from engines.manifest import Normalisation
 from streamer.domain import Array
 from streamer.downscale.condition import coarse, condition, interpolated
-from streamer.downscale.products import out_of_range, physical, ranges
+from streamer.downscale.products import physical, ranges
 from tests.streamer.downscale.small import bundle_of, step_of
 
 WIND = {
@@ -148,22 +148,3 @@ def test_fine_statistics_count_after_the_logarithm_too() -> None:
 def test_ranges_come_from_the_manifest() -> None:
     assert ranges(bundle_of(grib=WIND)) == {"10u": (-100.0, 100.0), "10v": (-90.5, 90.5)}
     assert ranges(bundle_of()) == {}
-
-
-@pytest.mark.parametrize("value", [-91.0, 1e9, np.nan, np.inf])
-def test_a_value_that_cannot_be_true_is_told_with_its_channel(value: float) -> None:
-    draws = np.zeros((2, 2, *SHAPE), dtype=np.float32)
-    draws[1, 1, 7, 7] = value
-
-    found = out_of_range(draws, ("10u", "10v"), ranges(bundle_of(grib=WIND)))
-
-    assert len(found) == 1
-    assert "10v is" in found[0]
-    assert "wanted -90.5 to 90.5" in found[0]
-
-
-def test_sound_values_and_channels_without_a_range_are_passed() -> None:
-    draws = np.full((1, 2, *SHAPE), 50.0, dtype=np.float32)
-
-    assert out_of_range(draws, ("10u", "10v"), ranges(bundle_of(grib=WIND))) == ()
-    assert out_of_range(draws * 1e6, ("10u", "10v"), {}) == ()

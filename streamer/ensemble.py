@@ -1,0 +1,84 @@
+"""The draws of one step on their way into its products, one by one as they come.
+
+A product that publishes statistics alone keeps no draw: each is counted and let go. Draws are
+counted in the order of the product's ensemble whatever order they come in, so that its bytes are
+the same; one that comes early waits for those before it.
+"""
+
+import threading
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from streamer.domain import Array, Statistic
+from streamer.downscale import derived, regions
+from streamer.downscale.statistics import Accumulator
+from streamer.plan import Drawn, Making
+
+
+class Ensemble:
+    """The draws of one product of one step. Safe for several threads.
+
+    absent: channels that do not exist at this step.
+    """
+
+    def __init__(self, making: Making, channels: Sequence[str], absent: Collection[str]) -> None:
+        self.making = making
+        #: what draws consist of
+        self.channels = tuple(channels)
+        #: what is published of this step; what is made of an absent parameter is not
+        self.parameters = tuple(
+            name for name in making.parameters if not set(self.inputs(name)) & set(absent)
+        )
+        self._places = {drawn: place for place, drawn in enumerate(making.draws)}
+        self._early: dict[int, Array] = {}
+        self._kept: list[Array] = []
+        self._drawn = [i for i, name in enumerate(self.parameters) if None in making.told[name]]
+        self._statistics = Accumulator(
+            (one, i)
+            for i, name in enumerate(self.parameters)
+            for one in making.told[name]
+            if one is not None
+        )
+        self._next = 0
+        self._lock = threading.Lock()
+
+    @property
+    def held_bytes(self) -> int:
+        """What it keeps of the draws so far."""
+        with self._lock:
+            arrays = sum(one.nbytes for one in (*self._kept, *self._early.values()))
+            return arrays + self._statistics.held_bytes
+
+    def take(self, drawn: Drawn, values: Array) -> None:
+        """Take a draw on the whole grid, (C, H, W), and leave it as it is; others are no fault."""
+        place = self._places.get(drawn)
+        if place is None or not self.parameters:
+            return
+        cut = regions.cropped(values, self.making.window)
+        made = derived.derive(self.parameters, self.channels, cut)
+        with self._lock:
+            self._early[place] = made
+            while self._next in self._early:
+                self._count(self._early.pop(self._next))
+                self._next += 1
+
+    def inputs(self, parameter: str) -> tuple[str, ...]:
+        """Return the channels that a parameter is made of: itself, unless it is derived."""
+        is_own = parameter in self.channels
+        return (parameter,) if is_own else derived.DERIVED[parameter].inputs
+
+    def draws(self, parameter: str) -> Array:
+        """Return all draws of a parameter whose draws are published, (D, h, w)."""
+        at = self._drawn.index(self.parameters.index(parameter))
+        return np.stack([one[at] for one in self._kept])
+
+    def statistic(self, statistic: Statistic, parameter: str) -> Array:
+        """Return a statistic of a parameter, (h, w)."""
+        return self._statistics.result(statistic, self.parameters.index(parameter))
+
+    def _count(self, made: Array) -> None:
+        if self._drawn:
+            is_all = len(self._drawn) == len(made)
+            self._kept.append(made if is_all else made[self._drawn])
+        self._statistics.add(made)
