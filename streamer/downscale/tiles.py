@@ -150,24 +150,29 @@ def stitch(
     layout's tiles are given, rising; points in which another has a share are NaN, all others
     have the same bytes as if all were given.
     """
-    given = dict(zip(range(len(layout.tiles)) if wanted is None else wanted, tiles, strict=True))
+    chosen = range(len(layout.tiles)) if wanted is None else wanted
     if out is None:
         out = np.empty((tiles[0].shape[0], *layout.shape), dtype=np.float32)
     if layout.tiles == (Tile(0, 0, *layout.shape),):
         out[...] = tiles[0]
         return out
-    out[...] = 0.0
-    shares = ((r[:, None], c) for r in layout.rows.weights for c in layout.columns.weights)
-    for i, (tile, (rows, columns)) in enumerate(zip(layout.tiles, shares, strict=True)):
-        share = rows * columns
-        weighted = given[i] * share if i in given else _missing(share)
-        _add(out, weighted, tile)
+    shares = [r[:, None] * c for r in layout.rows.weights for c in layout.columns.weights]
+    places = list(zip(layout.tiles, shares, strict=True))
+    out[...] = 0.0 if wanted is None else _ground(places, layout.shape, set(wanted))
+    for i, values in zip(chosen, tiles, strict=True):
+        tile, share = places[i]
+        _add(out, values * share, tile)
     return out
 
 
-def _missing(share: Array) -> Array:
-    """Return NaN wherever a tile has a share."""
-    return np.where(share > 0, np.float32(np.nan), np.float32(0.0))
+def _ground(places: list[tuple[Tile, Array]], shape: tuple[int, int], wanted: set[int]) -> Array:
+    """Return what tiles are added to, (H, W): NaN where one that is not wanted has a share."""
+    ground = np.zeros((1, *shape), dtype=np.float32)
+    for i, (tile, share) in enumerate(places):
+        if i not in wanted:
+            hole = np.where(share > 0, np.float32(np.nan), np.float32(0.0))
+            _add(ground, hole[None], tile)
+    return ground[0]
 
 
 def _add(out: Array, weighted: Array, tile: Tile) -> None:
