@@ -172,7 +172,8 @@ def _ground(places: list[tuple[Tile, Array]], shape: tuple[int, int], wanted: se
         if i not in wanted:
             hole = np.where(share > 0, np.float32(np.nan), np.float32(0.0))
             _add(ground, hole[None], tile)
-    return ground[0]
+    found: Array = ground[0]
+    return found
 
 
 def _add(out: Array, weighted: Array, tile: Tile) -> None:
