@@ -149,10 +149,7 @@ def _change(
     after: Array,
     remainder: float = 0.0,
 ) -> Change:
-    is_changed = before != after
-    count = int(np.count_nonzero(is_changed))
-    if not count:
-        return Change(constraint, parameter, 0.0, 0.0, remainder)
-    sizes = np.abs(after[is_changed] - before[is_changed])
-    size = float(sizes.mean(dtype=np.float64))
+    moved = np.abs(after - before)
+    count = int(np.count_nonzero(moved))
+    size = float(moved.sum(dtype=np.float64)) / max(count, 1)
     return Change(constraint, parameter, count / before.size, size, remainder)

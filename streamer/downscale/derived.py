@@ -93,7 +93,7 @@ def refuse_statistic(name: str, statistic: Statistic) -> None:
 
 def wind_speed(u: Array, v: Array) -> Array:
     """Return the speed of a wind, in the units of its components."""
-    return np.hypot(u, v)
+    return np.sqrt(u * u + v * v)
 
 
 def wind_direction(u: Array, v: Array) -> Array:
