@@ -5,7 +5,7 @@ from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from streamer.domain import Grid
 from streamer.verify.scores import Array, area_weights, fair_crps
@@ -116,5 +116,5 @@ def interval(values: list[float]) -> tuple[float, float] | None:
     if len(values) < 2:
         return None
     mean, count = float(np.mean(values)), len(values)
-    off = student.ppf((1 + CONFIDENCE) / 2, count - 1) * np.std(values, ddof=1) / count**0.5
+    off = stdtrit(count - 1, (1 + CONFIDENCE) / 2) * np.std(values, ddof=1) / count**0.5
     return mean - float(off), mean + float(off)
