@@ -30,6 +30,8 @@ DELAY_BUCKETS_S = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 #: From a decoded message (a millisecond) to a globe of draws on a CPU (minutes).
 STAGE_BUCKETS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 
+CONSTRAINT_LABELS = ("constraint", "parameter")
+
 FILL_BUCKETS = (0.125, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
@@ -99,6 +101,17 @@ class Metrics(Board):
         )
         self.steps = self._counter("steps", "Steps that ended, by how", ("outcome",))
         self.fields_published = self._counter("fields_published", "GRIB2 messages published")
+        self.out_of_range = self._counter(
+            "out_of_range", "Products that left the bundle's range", ("parameter",)
+        )
+        self.constraint_points = self._counter(
+            "constraint_points", "Points of draws that a constraint changed", CONSTRAINT_LABELS
+        )
+        self.constraint_change = self._counter(
+            "constraint_change",
+            "By how much, in the parameter's units, all points together",
+            CONSTRAINT_LABELS,
+        )
         self.step_delay = self._histogram(
             "step_delay_seconds",
             "From the arrival of a step's last field to the commit of its output",
@@ -182,6 +195,17 @@ class SinkMetrics(Board):
         self.files = self._counter("sink_files", "Files written", ("format",))
         self.write_seconds = self._histogram(
             "sink_write_seconds", "Seconds for one step's files", STAGE_BUCKETS_S, ("format",)
+        )
+        self.out_of_range = self._counter(
+            "out_of_range", "Products that left the bundle's range", ("parameter",)
+        )
+        self.constraint_points = self._counter(
+            "constraint_points", "Points of draws that a constraint changed", CONSTRAINT_LABELS
+        )
+        self.constraint_change = self._counter(
+            "constraint_change",
+            "By how much, in the parameter's units, all points together",
+            CONSTRAINT_LABELS,
         )
         self.step_delay = self._histogram(
             "sink_step_delay_seconds",

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from scipy.sparse import csr_array
+
 from engines.bundle import Bundle, open_manifest
 from monitoring.metrics import Metrics
 from monitoring.probes import Status
@@ -17,11 +19,13 @@ from streamer.allocator import keep_freed_memory
 from streamer.announcements import Announcer
 from streamer.bus.record import Bus, Revoked
 from streamer.config import Config
-from streamer.dispatch import Dispatch, Order
+from streamer.dispatch import Dispatch
 from streamer.domain import Reason
 from streamer.downscale.engine_room import EngineRoom
+from streamer.grib.box_means import box_means
 from streamer.grib.decode import decode, prepare
 from streamer.grib.encode import Imprint, refuse_unknown
+from streamer.grib.manifest import GribManifest
 from streamer.grib.regrid import default_cache
 from streamer.grib.wants import Wants
 from streamer.grib.workers import Workers
@@ -30,6 +34,7 @@ from streamer.intake.runs import Expected
 from streamer.intake.settings import AssemblySettings
 from streamer.lines import Lines
 from streamer.model import Model, open_model, refuse_other_input
+from streamer.order import Order
 from streamer.parts import Meters, Parts
 from streamer.reception import DeadLetters, Reception
 from streamer.service import Service
@@ -123,9 +128,10 @@ def composed(
 def open_workers(config: Config, model: Model) -> Workers:
     """Start the processes that decode; they get warm beside the caller."""
     cache = config.engine.cache
+    needed = model.plan.needed(config.engine.fusion)
     return Workers(
         decode,
-        Wants(model.manifest, config.input.sources, config.limits.grib),
+        Wants(model.manifest, config.input.sources, config.limits.grib, needed),
         config.limits.workers,
         prepare=prepare,
         cache=cache / "mir" if cache else default_cache(os.environ),
@@ -189,9 +195,19 @@ class _Factory:
             packing=output.packing,
             imprint=self._imprint,
             record_limit=self._record_limit,
+            constraints=model.manifest.constraints,
+            boxes=_boxes(model.manifest),
+            out_of_range=output.out_of_range,
             fusion=config.engine.fusion,
             condition_bytes=config.limits.condition_bytes,
         )
+
+
+def _boxes(manifest: GribManifest) -> tuple[csr_array, csr_array] | None:
+    """Return the coarse operator where a parameter is conserved; the network needs none."""
+    if not manifest.constraints.conservation:
+        return None
+    return box_means(manifest.coarse, manifest.grid)
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,9 @@ class OutputSettings:
     #: what could not be used, with the reason; `<topic>.dead` unless named
     dead_letter_topic: str = ""
     packing: Packing = Packing()
+    #: what becomes of a parameter that leaves the bundle's range: published with a flag in the
+    #: step's record; left out, which the record says; or nothing, and the daemon ends
+    out_of_range: Literal["flag", "drop", "stop"] = "flag"
     #: GRIB centre of the products; None keeps the input's
     centre: str | int | None = None
     #: GRIB generatingProcessIdentifier of the products; None keeps the input's

@@ -3,89 +3,40 @@
 import dataclasses
 import logging
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
-from engines.bundle import Bundle
-from engines.calibration import sampler_to_plain
 from engines.denoiser import EngineSpec
 from engines.errors import DownscaledError
 from monitoring.metrics import Metrics
 from streamer.bus.record import Outgoing
 from streamer.domain import Array, Step, StepKey
+from streamer.downscale.condition import coarse
 from streamer.downscale.engine_room import EngineRoom, Gauge, Result
 from streamer.downscale.labels import labels
 from streamer.downscale.prepared import Conditions
 from streamer.downscale.products import ranges
-from streamer.downscale.work import Fusion, Recipe, Work, noise_keys
+from streamer.downscale.work import Work, noise_keys
 from streamer.ensemble import Ensemble
-from streamer.grib.encode import Imprint, Packing
 from streamer.grib.templates import Templates
 from streamer.intake.accumulation import rates
-from streamer.plan import Drawn, Plan, Strand
+from streamer.judgement import Judgement, judged, told
+from streamer.order import Order
+from streamer.plan import Drawn, Strand
 from streamer.printer import Pair, Printer
-from streamer.quality import Extent
 from streamer.reception import Tenure
 from streamer.records import FieldEntry, Plain
-from streamer.sampling import Chosen
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is made of every step: by which model, how, and under whose name.
+class OutOfRange(DownscaledError):
+    """A step whose draws cannot be true, where the daemon is to stop then."""
 
-    bundles: the bundle as each of the plan's networks sees it. seed, noise: as in the config's
-    `sampler`. record_limit: the largest value that the output topic takes, in bytes.
-    condition_bytes: what may be kept of conditions for steps that are asked again.
-    """
-
-    bundles: Mapping[str, Bundle]
-    plan: Plan
-    seed: int
-    noise: Literal["step", "run"]
-    topic: str
-    group: str
-    packing: Packing
-    imprint: Imprint
-    record_limit: int
-    fusion: Fusion = "end"
-    condition_bytes: int = 0
-
-    @property
-    def bundle(self) -> Bundle:
-        """The bundle; what is the same for all of its networks."""
-        return self.bundles[self.plan.ways[0].network]
-
-    @property
-    def sampler(self) -> Plain:
-        """The samplers as the step's record tells them; infinity is null there.
-
-        Those of the first way stand alone; where products draw in several ways, `products` tells
-        which of them draws how many of each.
-        """
-        first, *others = (_plain(one) for one in self.plan.chosen)
-        made = {"fusion": self.fusion, "seed": self.seed, "noise": self.noise, **first}
-        if not others:
-            return made
-        by_product = {
-            making.name: [
-                {"draws": many, **_plain(self.plan.chosen[way])}
-                for way, many in Counter(drawn.way for drawn in making.draws).items()
-            ]
-            for making in self.plan.makings
-        }
-        return {**made, "products": by_product}
-
-
-def _plain(chosen: Chosen) -> dict[str, Any]:
-    why = {"profile": chosen.profile, "network": chosen.network}
-    return {**why, **sampler_to_plain(chosen.sampler)}
+    reason = "out_of_range"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,17 +67,19 @@ class Made:
 class _Begun:
     """A step on its way.
 
-    results: of the strands, as they end. settling: one task a draw, while the engines work.
-    parts: one task a parameter of a product, once they are done.
+    coarse: its coarse fields, where any is conserved. results: of the strands, as they end.
+    settling: one task a draw, while the engines work. parts: one task a parameter of a product,
+    once they are done.
     """
 
     step: Step
     tenure: Tenure
     ensembles: tuple[Ensemble, ...]
+    coarse: Array | None = None
     conditioning: Future[None] | None = None
     results: list[Result] = dataclasses.field(default_factory=list)
     settling: list[Future[None]] = dataclasses.field(default_factory=list)
-    extent: Extent = dataclasses.field(default_factory=Extent)
+    quality: Plain = dataclasses.field(default_factory=dict)
     parts: list[Future[list[Pair]]] | None = None
 
     @property
@@ -155,9 +108,9 @@ class Dispatch:
     ) -> None:
         self._order = order
         self._rooms = tuple(rooms.values())
-        told = f"{engine.backend} {engine.version} {engine.precision} {engine.device}"
+        words = f"{engine.backend} {engine.version} {engine.precision} {engine.device}"
         #: what the records of its steps say of their making
-        self.maker = Maker(order.bundle.digest, told, order.sampler)
+        self.maker = Maker(order.bundle.digest, words, order.sampler)
         self._room_of = [rooms[order.plan.ways[one.way].network] for one in order.plan.strands]
         self._pool = pool
         self._metrics = metrics
@@ -166,6 +119,7 @@ class Dispatch:
         self._submitting = threading.Lock()
         self._conditions = Conditions(order.bundle, order.condition_bytes)
         self._sound = ranges(order.bundle)
+        self._patterns = tuple(order.pattern(one) for one in order.plan.makings)
         templates = Templates(order.packing, order.imprint)
         self._printer = Printer(
             templates, order.bundle.digest, order.topic, order.group, order.record_limit
@@ -198,7 +152,7 @@ class Dispatch:
         key = (tenure.epoch, step.key)
         channels = self._order.bundle.channels
         absent = set(channels) - {field.parameter for field in step.fields}
-        ensembles = tuple(Ensemble(one, channels, absent) for one in self._order.plan.makings)
+        ensembles = tuple(Ensemble(one, absent) for one in self._patterns)
         begun = self._begun[key] = _Begun(step, tenure, ensembles)
         begun.conditioning = self._pool.submit(self._condition, begun, key)
 
@@ -228,15 +182,18 @@ class Dispatch:
     def _condition(self, begun: _Begun, key: tuple[int, StepKey]) -> None:
         order, step = self._order, begun.step
         with self._metrics.timed("condition"):
-            made = self._conditions.of(rates(step, order.bundle.channels))
-        told = labels(order.bundle.labels, step.key.valid_time) if order.bundle.labels else None
+            rated = rates(step, order.bundle.channels)
+            made = self._conditions.of(rated)
+            if order.boxes is not None:
+                begun.coarse = coarse(rated, order.bundle)
+        names = order.bundle.labels
         works = [
             Work(
                 (key, number),
-                self._recipe(strand),
+                order.recipe(strand),
                 made,
                 noise_keys(step.key, strand.numbers, order.seed, order.noise),
-                labels=told,
+                labels=labels(names, step.key.valid_time) if names else None,
                 wanted=strand.wanted,
                 on_draw=partial(self._take, begun, strand),
             )
@@ -248,20 +205,14 @@ class Dispatch:
                 for work, room in zip(works, self._room_of, strict=True):
                     room.submit(work)
 
-    def _recipe(self, strand: Strand) -> Recipe:
-        way = self._order.plan.ways[strand.way]
-        bundle = self._order.bundles[way.network]
-        return Recipe(bundle, self._order.plan.layout, way.sampler, self._order.fusion)
-
     def _take(self, begun: _Begun, strand: Strand, index: int, values: Array) -> None:
         """Pass a draw on from an engine's thread, which has better things to do."""
         drawn = Drawn(strand.way, strand.numbers[index])
         begun.settling.append(self._pool.submit(self._settle, begun, drawn, values))
 
     def _settle(self, begun: _Begun, drawn: Drawn, values: Array) -> None:
-        begun.extent.look(values, self._order.bundle.channels)
         for ensemble in begun.ensembles:
-            ensemble.take(drawn, values)
+            ensemble.take(drawn, values, begun.coarse)
         self._wake()
 
     def _is_drawn(self, begun: _Begun) -> bool:
@@ -279,11 +230,37 @@ class Dispatch:
         )
         if begun.fault:
             return
-        for ensemble in begun.ensembles:
-            for parameter in ensemble.parameters:
+        for ensemble, parameters in zip(begun.ensembles, self._judge(begun), strict=True):
+            for parameter in parameters:
                 part = self._pool.submit(self._encode_parameter, begun, ensemble, parameter)
                 part.add_done_callback(lambda _: self._wake())
                 begun.parts.append(part)
+
+    def _judge(self, begun: _Begun) -> list[tuple[str, ...]]:
+        """Return which parameters of each product are published; note what is wrong with them.
+
+        Raises OutOfRange where the configuration wants the daemon to stop then.
+        """
+        order = self._order
+        is_dropped = order.out_of_range == "drop"
+        found = [judged(one, self._sound, is_dropped=is_dropped) for one in begun.ensembles]
+        begun.quality = told(found)
+        for judgement in found:
+            self._count(judgement)
+        if order.out_of_range == "stop" and any(one.odd for one in found):
+            raise OutOfRange(
+                f"{begun.step.key.text}: {'; '.join(begun.quality['out_of_range'])}; nothing of "
+                "it was published, and output.out_of_range is stop"
+            )
+        return [one.published for one in found]
+
+    def _count(self, judgement: Judgement) -> None:
+        for parameter in judgement.odd:
+            self._metrics.out_of_range.labels(parameter=parameter).inc()
+        for move in judgement.moves:
+            labels = {"constraint": move.constraint, "parameter": move.parameter}
+            self._metrics.constraint_points.labels(**labels).inc(move.points)
+            self._metrics.constraint_change.labels(**labels).inc(move.change)
 
     def _encode_parameter(self, begun: _Begun, ensemble: Ensemble, parameter: str) -> list[Pair]:
         with self._metrics.timed("encode"):
@@ -302,12 +279,14 @@ class Dispatch:
         if fault := begun.fault or next(iter(faults), ""):
             return dataclasses.replace(made, fault=fault)
         pairs = [pair for part in begun.parts or () for pair in part.result()]
-        odd = begun.extent.outside(self._sound, {field.parameter for field in begun.step.fields})
+        if not pairs and begun.quality:
+            odd = "; ".join(begun.quality["out_of_range"])
+            return dataclasses.replace(made, fault=f"no field of it can be true: {odd}")
         return dataclasses.replace(
             made,
             entries=tuple(entry for entry, _ in pairs),
             records=tuple(record for _, record in pairs),
-            quality={"out_of_range": list(odd)} if odd else {},
+            quality=begun.quality,
         )
 
 

@@ -1,31 +1,56 @@
 """The draws of one step on their way into its products, one by one as they come.
 
-A product that publishes statistics alone keeps no draw: each is counted and let go. Draws are
-counted in the order of the product's ensemble whatever order they come in, so that its bytes are
-the same; one that comes early waits for those before it.
+Each is made to obey what the bundle demands, and counted in its product. A product that publishes
+statistics alone keeps no draw: each is counted and let go. Draws are counted in the order of the
+product's ensemble whatever order they come in, so that its bytes are the same; one that comes
+early waits for those before it.
 """
 
 import threading
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from streamer.domain import Array, Statistic
+from streamer.domain import Array, Constraints, Statistic
 from streamer.downscale import derived, regions
+from streamer.downscale.boxes import Boxes
+from streamer.downscale.constraints import Change, Coarse, constrain
 from streamer.downscale.statistics import Accumulator
 from streamer.plan import Drawn, Making
+from streamer.quality import Quality
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pattern:
+    """What all ensembles of one product have in common.
+
+    channels: what draws consist of. constraints: what they must obey. boxes: those of its part
+    of the grid, where any parameter is conserved.
+    """
+
+    making: Making
+    channels: tuple[str, ...]
+    constraints: Constraints = Constraints()
+    boxes: Boxes | None = None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether draws may be anything."""
+        return self.constraints == Constraints()
 
 
 class Ensemble:
     """The draws of one product of one step. Safe for several threads.
 
-    absent: channels that do not exist at this step.
+    absent: channels that do not exist at this step. quality: what is told of it, in the end.
     """
 
-    def __init__(self, making: Making, channels: Sequence[str], absent: Collection[str]) -> None:
-        self.making = making
-        #: what draws consist of
-        self.channels = tuple(channels)
+    def __init__(self, pattern: Pattern, absent: Collection[str]) -> None:
+        self._pattern = pattern
+        self.making = making = pattern.making
+        self.channels = pattern.channels
+        self.quality = Quality(self.channels)
         #: what is published of this step; what is made of an absent parameter is not
         self.parameters = tuple(
             name for name in making.parameters if not set(self.inputs(name)) & set(absent)
@@ -50,12 +75,15 @@ class Ensemble:
             arrays = sum(one.nbytes for one in (*self._kept, *self._early.values()))
             return arrays + self._statistics.held_bytes
 
-    def take(self, drawn: Drawn, values: Array) -> None:
-        """Take a draw on the whole grid, (C, H, W), and leave it as it is; others are no fault."""
+    def take(self, drawn: Drawn, values: Array, coarse: Array | None) -> None:
+        """Take a draw on the whole grid, (C, H, W), and leave it as it is; others are no fault.
+
+        coarse: (C, h, w), the step's coarse fields, where any parameter is conserved.
+        """
         place = self._places.get(drawn)
         if place is None or not self.parameters:
             return
-        cut = regions.cropped(values, self.making.window)
+        cut = self._obedient(regions.cropped(values, self.making.window), place, coarse)
         made = derived.derive(self.parameters, self.channels, cut)
         with self._lock:
             self._early[place] = made
@@ -76,6 +104,18 @@ class Ensemble:
     def statistic(self, statistic: Statistic, parameter: str) -> Array:
         """Return a statistic of a parameter, (h, w)."""
         return self._statistics.result(statistic, self.parameters.index(parameter))
+
+    def _obedient(self, cut: Array, place: int, coarse: Array | None) -> Array:
+        """Return a draw that obeys the bundle, and note how far it went and what was changed."""
+        pattern = self._pattern
+        changes: Sequence[Change] = ()
+        if not pattern.is_free:
+            boxes = None if coarse is None or not pattern.boxes else Coarse(coarse, pattern.boxes)
+            # Other products look at the same draw.
+            cut = cut.copy()
+            changes = constrain(cut, self.channels, pattern.constraints, boxes)
+        self.quality.look(place, cut, changes)
+        return cut
 
     def _count(self, made: Array) -> None:
         if self._drawn:

@@ -1,44 +1,84 @@
-"""What a step's record tells of its draws: how far they went, and whether that can be true."""
+"""What a step's record tells of a product's draws: how far they went, what constraints changed."""
 
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from streamer.domain import Array
+from streamer.downscale.constraints import Change
+
+Ranges = Mapping[str, tuple[float, float]]
 
 
-class Extent:
-    """The lowest and highest value of each parameter over all draws of a step; for any thread."""
+class Quality:
+    """The extent of each channel over all draws, and the changes of each; for any thread."""
 
-    def __init__(self) -> None:
-        self._found: dict[str, tuple[float, float]] = {}
+    def __init__(self, channels: Sequence[str]) -> None:
+        self._channels = tuple(channels)
+        self._extent: dict[str, tuple[float, float]] = {}
+        self._changes: dict[int, Sequence[Change]] = {}
+        self._points = 0
         self._lock = threading.Lock()
 
-    def look(self, values: Array, channels: Sequence[str]) -> None:
-        """Look at one draw, (C, H, W); points that are NaN were not computed."""
-        for values_of, name in zip(values, channels, strict=True):
-            low, high = (
-                float(np.fmin.reduce(values_of, None)),
-                float(np.fmax.reduce(values_of, None)),
-            )
+    def look(self, place: int, values: Array, changes: Sequence[Change] = ()) -> None:
+        """Look at the draw at a place in its ensemble, (C, H, W), after the constraints."""
+        with self._lock:
+            self._changes[place] = changes
+            self._points = values[0].size
+        for name, field in zip(self._channels, values, strict=True):
+            low, high = float(field.min()), float(field.max())
             with self._lock:
-                known = self._found.get(name, (low, high))
-                self._found[name] = min(low, known[0]), max(high, known[1])
+                least, most = self._extent.get(name, (low, high))
+                # Of these two, what is not a number stays.
+                self._extent[name] = (
+                    float(np.minimum(least, low)),
+                    float(np.maximum(most, high)),
+                )
 
-    def outside(
-        self, ranges: Mapping[str, tuple[float, float]], parameters: Collection[str]
-    ) -> tuple[str, ...]:
-        """Return one sentence for each of the parameters that leaves its range, in their order.
+    def outside(self, ranges: Ranges, parameters: Collection[str]) -> Mapping[str, str]:
+        """Return one sentence for each of the parameters that leaves its range, by its name.
 
         ranges: lowest and highest sound value; a parameter without one is not judged.
         """
-        found = []
-        for name, (least, most) in self._found.items():
+        found = {}
+        for name, (least, most) in self._extent.items():
             if name not in ranges or name not in parameters:
                 continue
             low, high = ranges[name]
             # Written so that a value that is not a number fails too.
             if not (low <= least and most <= high):
-                found.append(f"{name} is {least:g} to {most:g}, wanted {low:g} to {high:g}")
-        return tuple(found)
+                found[name] = f"{name} is {least:g} to {most:g}, wanted {low:g} to {high:g}"
+        return found
+
+    def changed(self) -> list[dict[str, Any]]:
+        """Return what each constraint changed, over all draws, in their order.
+
+        share: of the points. size: their mean absolute change. remainder: what conservation left.
+        A constraint that changed nothing is left out.
+        """
+        with self._lock:
+            draws = [self._changes[place] for place in sorted(self._changes)]
+        told = []
+        for same in zip(*draws, strict=True):
+            share = float(np.mean([one.share for one in same]))
+            moved = float(np.mean([one.share * one.size for one in same]))
+            remainder = float(np.mean([one.remainder for one in same]))
+            if share > 0.0 or remainder > 0.0:
+                told.append(
+                    {
+                        "constraint": same[0].constraint,
+                        "parameter": same[0].parameter,
+                        "share": share,
+                        "size": moved / share if share else 0.0,
+                        "remainder": remainder,
+                    }
+                )
+        return told
+
+    @property
+    def points(self) -> int:
+        """How many points of all draws were looked at."""
+        with self._lock:
+            return self._points * len(self._changes)

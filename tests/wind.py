@@ -77,15 +77,16 @@ def wind_message(
     *,
     globe: Globe = SMALL,
     mean: float = 0.0,
+    deviation: float = 8.0,
     **keys: float | str,
 ) -> bytes:
     """Encode wind of a forecast's step as one GRIB message; other GRIB keys as wanted.
 
-    The values follow from the arguments, and no two fields are alike. mean: in m/s.
+    The values follow from the arguments, and no two fields are alike. mean, deviation: in m/s.
     """
     rows, columns = globe.shape
     seed = [step, member, PARAM_IDS.get(parameter, 0), int(keys.get("dataTime", 0))]
-    values = np.random.default_rng(seed).normal(mean, 8, rows * columns)
+    values = np.random.default_rng(seed).normal(mean, deviation, rows * columns)
     wanted: Mapping[str, float | str] = {
         "Ni": columns,
         "Nj": rows,

@@ -11,14 +11,16 @@ import pytest
 from engines.errors import UsageError
 from engines.noise import Window
 from streamer.config import parse
+from streamer.dispatch import OutOfRange
 from streamer.downscale import regions
 from streamer.grib import codes
+from streamer.grib.box_means import box_means
 from streamer.model import open_model
 from streamer.records import FieldEntry, StepRecord
 from tests.end_to_end.daemons import STEPS, House, World, config_of, forecast, work_off
 from tests.end_to_end.test_samplers import TABLE
 from tests.engines import tiny
-from tests.wind import SMALL
+from tests.wind import SMALL, wind_message
 
 DRAWS, LEVELS = 3, 3
 CALLS = 2 * LEVELS - 1
@@ -285,3 +287,124 @@ def test_a_product_that_the_bundle_cannot_serve_is_refused(
         open_model(config)
 
     assert said in str(refused.value)
+
+
+def constrained(folder: Path, engine: Mapping[str, Any], constraints: dict[str, Any]) -> Published:
+    """Let a bundle with constraints publish its draws, and those of a region."""
+    globe = {**SMALL.grib, "constraints": constraints}
+    made = tiny.write_bundle(folder, SMALL.shape, grib=globe, name="strict")
+    return published(
+        made,
+        engine,
+        [{"name": "draws"}, {"name": "corner", "region": {"centre": [60, -10]}}],
+        **EIGHT,
+    )
+
+
+def test_draws_obey_the_bounds_and_the_record_tells_what_that_changed(
+    tmp_path: Path, engine: Mapping[str, Any], whole: Published
+) -> None:
+    made = constrained(tmp_path / "strict", engine, {"bounds": {"10u": [-4.0, None]}})
+
+    free, bound = whole.draws("all", "10u"), made.draws("draws", "10u")
+    assert bound == pytest.approx(np.maximum(free, -4.0), abs=2 * PACKED)
+    assert made.draws("draws", "10v") == pytest.approx(whole.draws("all", "10v"), abs=2 * PACKED)
+    (told,) = made.steps[0].quality["constraints"]["draws"]
+    below = free < -4.0
+    assert (told["constraint"], told["parameter"]) == ("bounds", "10u")
+    assert told["share"] == pytest.approx(below.mean(), abs=1e-3)
+    assert told["size"] == pytest.approx((-4.0 - free[below]).mean(), rel=1e-2)
+    assert made.steps[0].quality["constraints"].keys() == {"draws", "corner"}
+
+
+def test_box_means_of_draws_are_the_coarse_field(tmp_path: Path, engine: Mapping[str, Any]) -> None:
+    made = constrained(tmp_path / "strict", engine, {"conservation": {"10u": "additive"}})
+    manifest = made.model.manifest
+    rows, columns = box_means(manifest.coarse, manifest.grid)
+
+    means = [(columns @ (rows @ draw).T).T for draw in made.draws("draws", "10u")]
+
+    # Draws that differ everywhere have the same coarse field.
+    assert np.ptp(made.draws("draws", "10u"), axis=0).min() > 0.01
+    for mean in means[1:]:
+        assert mean == pytest.approx(means[0], abs=PACKED)
+    assert np.ptp([rows @ draw for draw in made.draws("draws", "10v")], axis=0).max() > 0.1
+
+
+#: Of a zonal wind of 5 m/s everywhere the statistics make one of 6.3, which is too much here.
+NARROW = {
+    **SMALL.grib,
+    "parameters": {
+        name: {**part, "range": [-5.5, 5.5] if name == "10u" else [-150, 150]}
+        for name, part in SMALL.grib["parameters"].items()
+    },
+}
+
+
+def narrow(folder: Path, engine: Mapping[str, Any], policy: str, parameters: list[str]) -> World:
+    """Let a daemon answer one step whose zonal wind leaves its range."""
+    told: dict[str, Any] = {
+        "engine": engine,
+        "output": {"out_of_range": policy},
+        "products": [{"name": "draws", "parameters": parameters, "draws": 2}],
+    }
+    config = config_of(
+        tiny.write_bundle(folder / "narrow", SMALL.shape, grib=NARROW, name="narrow"), **told
+    )
+    house = House(open_model(config), config)
+    world = World(house)
+    world.feed([wind_message("10u", 0, mean=5.0, deviation=0.0), wind_message("10v", 0)])
+    try:
+        work_off(world, **told)
+    finally:
+        house.close()
+    return world
+
+
+def parameters_of(step: StepRecord) -> set[str]:
+    return {entry.names.parameter for entry in step.fields}
+
+
+def test_a_field_out_of_range_is_published_with_a_flag(
+    tmp_path: Path, engine: Mapping[str, Any]
+) -> None:
+    world = narrow(tmp_path, engine, "flag", ["10u", "10v", "10si"])
+
+    (step,) = world.steps
+    assert parameters_of(step) == {"10u", "10v", "10si"}
+    (sentence,) = step.quality["out_of_range"]
+    assert sentence.startswith("10u is ")
+    assert sentence.endswith("wanted -5.5 to 5.5")
+    told = world.meters[-1].metrics.registry.get_sample_value
+    assert told("downscaled_out_of_range_total", {"parameter": "10u"}) == 1
+
+
+def test_a_field_out_of_range_is_dropped_with_what_is_made_of_it(
+    tmp_path: Path, engine: Mapping[str, Any]
+) -> None:
+    (step,) = narrow(tmp_path, engine, "drop", ["10u", "10v", "10si"]).steps
+
+    assert step.outcome.value == "complete"
+    assert parameters_of(step) == {"10v"}
+    assert step.quality["dropped"] == [
+        {"product": "draws", "parameter": "10u"},
+        {"product": "draws", "parameter": "10si"},
+    ]
+
+
+def test_a_step_of_which_nothing_can_be_true_fails(
+    tmp_path: Path, engine: Mapping[str, Any]
+) -> None:
+    (step,) = narrow(tmp_path, engine, "drop", ["10u"]).steps
+
+    assert step.outcome.value == "failed"
+    assert step.reason is not None
+    assert "no field of it can be true: 10u is " in step.reason
+    assert step.fields == ()
+
+
+def test_a_daemon_that_is_to_stop_publishes_nothing_and_ends(
+    tmp_path: Path, engine: Mapping[str, Any]
+) -> None:
+    with pytest.raises(OutOfRange, match="nothing of it was published"):
+        narrow(tmp_path, engine, "stop", ["10u", "10v"])
