@@ -15,6 +15,7 @@ from streamer.domain import Grid, Statistic
 from streamer.downscale import derived, regions
 from streamer.downscale.statistics import refuse_unfit
 from streamer.downscale.tiles import Layout
+from streamer.downscale.work import Fusion
 from streamer.grib.encode import MOST_FORECASTS, refuse_unencodable
 from streamer.products import Product, RegionChoice
 from streamer.sampling import Chosen, SamplerChoice
@@ -75,6 +76,14 @@ class Plan:
     chosen: tuple[Chosen, ...]
     strands: tuple[Strand, ...]
     makings: tuple[Making, ...]
+
+    def needed(self, fusion: Fusion) -> tuple[Window, ...] | None:
+        """Return the parts of the fine grid that every field must reach; None: all of it."""
+        wanted = [strand.wanted for strand in self.strands]
+        if fusion == "level" or any(tiles is None for tiles in wanted):
+            return None
+        tiles = sorted({tile for some in wanted for tile in some or ()})
+        return regions.needed_of(tiles, self.layout)
 
 
 def make_plan(
