@@ -1,8 +1,6 @@
 """What is known to be true: analyses in files, by parameter and valid time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,36 +11,28 @@ from streamer.domain import Grid
 from streamer.downscale.derived import DERIVED
 from streamer.grib.grids import reach
 from streamer.published import from_inputs
+from streamer.shelf import Shelf
 from streamer.verify.matching import window
 
 Array64 = NDArray[np.float64]
 
 
-@dataclass(slots=True)
 class Truth:
-    """Analyses by parameter, valid time, and how long they gather; of two the younger one."""
+    """Analyses by parameter and valid time; of several the one of the shortest lead time."""
 
-    entries: dict[tuple[str, datetime, int], Entry] = field(default_factory=dict)
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._shelf = Shelf(entries)
 
-    @classmethod
-    def of(cls, entries: Sequence[Entry]) -> "Truth":
-        """Take what may be truth out of a catalogue: no statistics, and the lowest member."""
-        truth = cls()
-        for entry in entries:
-            if entry.statistic is not None:
-                continue
-            key = _when(entry.name, entry.moment)
-            known = truth.entries.get(key)
-            rank = (entry.moment.minutes, entry.member)
-            if known is None or rank < (known.moment.minutes, known.member):
-                truth.entries[key] = entry
-        return truth
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Everything that may be truth."""
+        return self._shelf.entries
 
     def has(self, name: str, moment: Moment) -> bool:
         """Whether the truth for a forecast's parameter and moment is known."""
-        inputs = DERIVED[name].inputs if name in DERIVED else (name,)
-        return _when(name, moment) in self.entries or all(
-            _when(one, moment) in self.entries for one in inputs
+        inputs = DERIVED[name].inputs if name in DERIVED else ()
+        return bool(self._shelf.spans(name, moment)) or (
+            bool(inputs) and all(self._shelf.spans(one, moment) for one in inputs)
         )
 
     def values(self, name: str, moment: Moment, grid: Grid) -> Array64 | None:
@@ -52,8 +42,8 @@ class Truth:
         """
 
         def read(one: str) -> Array64 | None:
-            entry = self.entries.get(_when(one, moment))
-            return None if entry is None else on_grid(entry, grid)
+            spans = self._shelf.spans(one, moment)
+            return spans[0].values(lambda entry: on_grid(entry, grid)) if spans else None
 
         return from_inputs(read, name)
 
@@ -70,7 +60,3 @@ def on_grid(entry: Entry, grid: Grid) -> Array64:
     rows, columns = found
     values: Array64 = entry.values()[np.ix_(rows, columns)]
     return values
-
-
-def _when(name: str, moment: Moment) -> tuple[str, datetime, int]:
-    return name, moment.valid_time, moment.duration

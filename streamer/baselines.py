@@ -20,6 +20,7 @@ from streamer.grib.decode import decode
 from streamer.grib.grids import reach
 from streamer.grib.manifest import Coarse, GribManifest
 from streamer.grib.wants import Wants
+from streamer.shelf import Shelf
 from streamer.verify.matching import window
 
 Array64 = NDArray[np.float64]
@@ -41,15 +42,15 @@ class CoarseFiles:
     """
 
     def __init__(self, entries: Sequence[Entry]) -> None:
-        self._found: dict[tuple[str, Moment], list[Entry]] = defaultdict(list)
-        for entry in entries:
-            if entry.statistic is None:
-                self._found[entry.name, entry.moment].append(entry)
+        self._shelf = Shelf(entries)
 
     def values(self, name: str, moment: Moment, grid: Grid) -> Array64 | None:
         """Return (H, W); UsageError for a field that cannot be taken to the grid."""
-        entries = self._found.get((name, moment), [])
-        fields = [_interpolated(entry, grid) for entry in entries]
+        fields = [
+            span.values(lambda entry: _interpolated(entry, grid))
+            for span in self._shelf.spans(name, moment)
+            if span.entry.moment.reference_time == moment.reference_time
+        ]
         return np.mean(fields, axis=0) if fields else None
 
 

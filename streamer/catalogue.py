@@ -83,6 +83,7 @@ class Entry:
 
     factor: takes its values to `units`. grid: None if it is no regular one, see `where`.
     fill_missing: what stands for missing values, in `units`; None where none may be missing.
+    per_hour: whether an amount was made an amount an hour.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Entry:
     index: int
     factor: float = 1.0
     fill_missing: float | None = None
+    per_hour: bool = False
 
     @property
     def message(self) -> bytes:
@@ -151,8 +153,14 @@ def catalogue(paths: Sequence[Path], manifest: GribManifest | None = None) -> tu
     return tuple(found)
 
 
-@lru_cache(maxsize=3)
 def _pieces(path: Path) -> list[bytes | Rejected]:
+    status = path.stat()
+    return _read(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=3)
+def _read(path: Path, _written_ns: int, _size: int) -> list[bytes | Rejected]:
+    """Read a file as it was written then; the last few are kept, as fields lie side by side."""
     return split(path.read_bytes(), _WHOLE_FILES)
 
 
@@ -160,7 +168,8 @@ def _entry(handle: Handle, path: Path, index: int, manifest: GribManifest | None
     name, units, factor = _name(handle, manifest)
     channels = manifest.parameters if manifest else ()
     known = next((one for one in channels if one.name == name), None)
-    begins, factor = _begins(handle, factor, is_rate=known is not None and known.accumulated)
+    is_rate = known is not None and known.accumulated
+    begins, factor = _begins(handle, factor, is_rate=is_rate)
     key = step_key(handle, "-", "")
     minutes = key.minutes
     kind = handle.text("gridType")
@@ -179,6 +188,7 @@ def _entry(handle: Handle, path: Path, index: int, manifest: GribManifest | None
         index=index,
         factor=_PERCENT if is_share else factor,
         fill_missing=known.fill_missing if known else None,
+        per_hour=is_rate,
     )
 
 

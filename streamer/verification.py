@@ -167,8 +167,8 @@ def _nothing(found: Sequence[Ensemble | Summary], truth: Truth) -> str:
         return "the forecasts hold no draw and no statistic that is asked for"
     times = sorted(one.moment.valid_time for one in found)
     names = ", ".join(sorted({one.name for one in found}))
-    known = sorted({name for name, _, _ in truth.entries}) or ["nothing"]
-    ends = sorted(entry.moment.valid_time for entry in truth.entries.values())
+    known = sorted({entry.name for entry in truth.entries}) or ["nothing"]
+    ends = sorted(entry.moment.valid_time for entry in truth.entries)
     span = f", {ends[0]:%Y-%m-%d %H:%M} to {ends[-1]:%Y-%m-%d %H:%M}" if ends else ""
     return (
         f"no step has a truth: the forecasts hold {names}, valid {times[0]:%Y-%m-%d %H:%M} to "

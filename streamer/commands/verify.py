@@ -13,7 +13,7 @@ from streamer.catalogue import catalogue
 from streamer.commands import console
 from streamer.commands.replay import find_files
 from streamer.grib.manifest import GribManifest, read_manifest
-from streamer.steps import parse_list
+from streamer.steps import StepsError, parse_list
 from streamer.verification import Outcome, Wish, verify
 from streamer.verify.report import page
 from streamer.verify.table import table
@@ -55,14 +55,14 @@ def run(arguments: argparse.Namespace) -> int:
     wish = Wish(
         thresholds=thresholds(arguments.above),
         names=tuple(arguments.parameters),
-        minutes=parse_list(arguments.steps) if arguments.steps else (),
+        minutes=_minutes(arguments.steps),
     )
     files = Files(
         tuple(find_files(arguments.forecasts)),
         tuple(find_files(arguments.truth)),
         None if arguments.coarse is None else tuple(find_files(arguments.coarse)),
     )
-    truth = Truth.of(catalogue(files.truth, manifest))
+    truth = Truth(catalogue(files.truth, manifest))
     forecasts = catalogue(files.forecasts, manifest)
     baseline = _baseline(files.coarse, truth, manifest)
     outcome = verify(forecasts, truth, baseline, wish)
@@ -91,6 +91,15 @@ def thresholds(wanted: list[str]) -> dict[str, tuple[float, ...]]:
         except ValueError:
             raise UsageError(f"--above: found {text!r}, wanted such as 10si=17.2") from None
     return found
+
+
+def _minutes(steps: str | None) -> tuple[int, ...]:
+    if steps is None:
+        return ()
+    try:
+        return parse_list(steps)
+    except StepsError as error:
+        raise UsageError(f"--steps: {error}") from error
 
 
 def _baseline(

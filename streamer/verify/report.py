@@ -102,7 +102,7 @@ def _section(one: Verified) -> Iterator[str]:
     grid = one.grid
     yield f"<h2>{escape(one.name)}</h2>"
     yield (
-        f"<p class=note>{one.scores.states} states of {one.draws} draws on {grid.rows} x "
+        f"<p class=note>{_count(one.scores.states, 'state')} of {_count(one.draws, 'draw')} on {grid.rows} x "
         f"{grid.columns} points, {grid.spacing_lat:g} x {grid.spacing_lon:g} degrees, in "
         f"{escape(in_words(one.units))}.</p>"
     )
@@ -157,6 +157,10 @@ def _table(
         cells = "".join(f"<td>{one if is_markup else escape(one)}</td>" for one in rest)
         lines.append(f"<tr><td>{escape(first)}</td>{cells}</tr>")
     return "\n".join([*lines, "</table>"])
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _number(value: float | None) -> str:

@@ -14,7 +14,7 @@ ORDERS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 
 def inverse(values: np.ndarray, orders: tuple[float, ...]) -> np.ndarray:
     """The smallest value that such a share lies at or below."""
-    return np.quantile(values, orders, method="inverted_cdf")
+    return np.asarray(np.quantile(values, orders, method="inverted_cdf"))
 
 
 @given(
