@@ -101,8 +101,9 @@ def _gain(one: Verified) -> str:
 def _section(one: Verified) -> Iterator[str]:
     grid = one.grid
     yield f"<h2>{escape(one.name)}</h2>"
+    counted = f"{_count(one.scores.states, 'state')} of {_count(one.draws, 'draw')}"
     yield (
-        f"<p class=note>{_count(one.scores.states, 'state')} of {_count(one.draws, 'draw')} on {grid.rows} x "
+        f"<p class=note>{counted} on {grid.rows} x "
         f"{grid.columns} points, {grid.spacing_lat:g} x {grid.spacing_lon:g} degrees, in "
         f"{escape(in_words(one.units))}.</p>"
     )

@@ -33,8 +33,9 @@ def table(results: Sequence[Verified], statistics: Sequence[Told] = ()) -> str:
 
 def _lines(one: Verified) -> Iterator[str]:
     scores, beside = one.scores, one.scores.baseline
+    draws = "1 draw" if one.draws == 1 else f"{one.draws} draws"
     yield _row(
-        one.name, one.units, "1 draw" if one.draws == 1 else f"{one.draws} draws", *_agreement(scores.mean),
+        one.name, one.units, draws, *_agreement(scores.mean),
         _number(scores.crps), _number(scores.spread_skill),
     )  # fmt: skip
     if beside is not None:
