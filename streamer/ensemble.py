@@ -34,11 +34,6 @@ class Pattern:
     constraints: Constraints = Constraints()
     boxes: Boxes | None = None
 
-    @property
-    def is_free(self) -> bool:
-        """Whether draws may be anything."""
-        return self.constraints == Constraints()
-
 
 class Ensemble:
     """The draws of one product of one step. Safe for several threads.
@@ -54,6 +49,10 @@ class Ensemble:
         #: what is published of this step; what is made of an absent parameter is not
         self.parameters = tuple(
             name for name in making.parameters if not set(self.inputs(name)) & set(absent)
+        )
+        # Of what does not exist yet nothing is demanded.
+        self._constraints = pattern.constraints.among(
+            [name for name in self.channels if name not in absent]
         )
         self._places = {drawn: place for place, drawn in enumerate(making.draws)}
         self._early: dict[int, Array] = {}
@@ -83,7 +82,7 @@ class Ensemble:
         place = self._places.get(drawn)
         if place is None or not self.parameters:
             return
-        cut = self._obedient(regions.cropped(values, self.making.window), place, coarse)
+        cut = self._obedient(values, place, coarse)
         made = derived.derive(self.parameters, self.channels, cut)
         with self._lock:
             self._early[place] = made
@@ -105,15 +104,19 @@ class Ensemble:
         """Return a statistic of a parameter, (h, w)."""
         return self._statistics.result(statistic, self.parameters.index(parameter))
 
-    def _obedient(self, cut: Array, place: int, coarse: Array | None) -> Array:
-        """Return a draw that obeys the bundle, and note how far it went and what was changed."""
-        pattern = self._pattern
+    def _obedient(self, values: Array, place: int, coarse: Array | None) -> Array:
+        """Return the product's part of a draw, which obeys the bundle, and note its quality."""
+        cut = regions.cropped(values, self.making.window)
         changes: Sequence[Change] = ()
-        if not pattern.is_free:
-            boxes = None if coarse is None or not pattern.boxes else Coarse(coarse, pattern.boxes)
+        if self._constraints == Constraints():
+            # A region that is a view would keep the whole globe.
+            cut = cut if cut.size == values.size else cut.copy()
+        else:
+            boxes = self._pattern.boxes
+            given = None if coarse is None or boxes is None else Coarse(coarse, boxes)
             # Other products look at the same draw.
             cut = cut.copy()
-            changes = constrain(cut, self.channels, pattern.constraints, boxes)
+            changes = constrain(cut, self.channels, self._constraints, given)
         self.quality.look(place, cut, changes)
         return cut
 

@@ -1,12 +1,13 @@
 """A bundle on its engines, proven and warm, with what the house reads of its manifest."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from engines.bundle import Bundle, locate, open_manifest
 from engines.denoiser import Denoiser, EngineSpec
 from engines.errors import BundleError
 from streamer.config import Config
+from streamer.domain import Constraints
 from streamer.downscale.labels import refuse_unknown
 from streamer.downscale.tiles import Layout
 from streamer.grib.manifest import GribManifest, read_manifest
@@ -106,7 +107,7 @@ def refuse_other_input(old: Bundle, new: Bundle) -> None:
         for name, is_same in (
             ("channels", old.channels == new.channels),
             ("shape", old.shape == new.shape),
-            ("grib", read_manifest(old.grib) == read_manifest(new.grib)),
+            ("grib", _input_part(old) == _input_part(new)),
         )
         if not is_same
     ]
@@ -115,3 +116,8 @@ def refuse_other_input(old: Bundle, new: Bundle) -> None:
             f"{new.path}: {' and '.join(differing)} in model.json differ from those of "
             f"{old.name} ({old.digest:.12}), wanted the same input; another input needs a restart"
         )
+
+
+def _input_part(bundle: Bundle) -> GribManifest:
+    """Return what the decoding of fields depends on: not what is demanded of draws."""
+    return replace(read_manifest(bundle.grib), constraints=Constraints())
