@@ -60,7 +60,8 @@ def project() -> dict[str, list[Requirement]]:
     table = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     extras = table["optional-dependencies"]
     run = [Requirement(text) for text in table["dependencies"]]
-    return {"run": run, "dev": run + [Requirement(t) for t in extras["torch"] + extras["dev"]]}
+    locked = extras["torch"] + extras["files"] + extras["dev"]
+    return {"run": run, "dev": run + [Requirement(text) for text in locked]}
 
 
 def locked(name: str) -> list[tuple[Requirement, str]]:

@@ -4,7 +4,10 @@ Source: the order of write, fsync, rename and fsync of the folder that POSIX nee
 (Pillai et al. 2014, "All File Systems Are Not Created Equal").
 """
 
+import errno
+import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,16 +28,16 @@ class Desk:
         """Make the folder, and remove what a predecessor of this name left when it was killed."""
         make_folder(self._folder)
         for left in self._folder.iterdir():
-            left.unlink()
+            _remove(left)
 
     @contextmanager
-    def replacing(self, path: Path) -> Iterator[Path]:
+    def replacing(self, path: Path, *, is_settled: bool = True) -> Iterator[Path]:
         """Yield a name to write to; after the block `path` is that file, whole and durable.
 
-        When the block fails, `path` is what it was before.
+        When the block fails, `path` is what it was before. is_settled: False leaves it to the
+        caller to `sync` the folder, once for many files.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        unfinished = self._folder / path.name
+        unfinished = self._place(path)
         try:
             yield unfinished
             sync(unfinished)
@@ -43,7 +46,40 @@ class Desk:
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
-        sync(path.parent)
+        if is_settled:
+            sync(path.parent)
+
+    @contextmanager
+    def founding(self, folder: Path) -> Iterator[Path]:
+        """Yield an empty folder to fill; after the block it is `folder`, whole and durable.
+
+        Where somebody else founded `folder` meanwhile, theirs stays.
+        """
+        unfinished = self._place(folder)
+        _remove(unfinished)
+        unfinished.mkdir()
+        try:
+            yield unfinished
+            for one in unfinished.rglob("*"):
+                sync(one)
+            sync(unfinished)
+            make_folder(folder.parent)
+            # An empty folder would be replaced, one with something in it is not.
+            unfinished.rename(folder)
+        except OSError as error:
+            _remove(unfinished)
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        except BaseException:
+            _remove(unfinished)
+            raise
+        sync(folder.parent)
+
+    def _place(self, path: Path) -> Path:
+        """Return where `path` lies until it is whole, with the ending that libraries look at."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        name = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
+        return self._folder / f"{name}{path.suffix}"
 
 
 def make_folder(folder: Path) -> None:
@@ -62,3 +98,10 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -52,7 +52,7 @@ def _door(kind: str) -> Any:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        if error.name != package:
+        if (error.name or "").partition(".")[0] != package:
             raise
         raise UsageError(
             f"{kind} files need the package {package}, which is not installed: "
