@@ -71,9 +71,9 @@ def open_model(config: Config, bundle: Bundle | None = None) -> Model:
     """
     # A link is followed once: all files are then of one bundle, wherever the link leads meanwhile.
     bundle = bundle or open_manifest(locate(config.model.bundle).resolve())
+    refuse_unknown(bundle.labels)
     manifest = read_manifest(bundle.grib)
     plan = plan_for(config, bundle, manifest)
-    refuse_unknown(bundle.labels)
     names = dict.fromkeys(way.network for way in plan.ways)
     first, *others = [
         (bundle.of(name), open_engines(bundle.of(name), config.engine)) for name in names
