@@ -1,20 +1,21 @@
 """Scores while the service runs: published draws wait for the analysis of their valid time.
 
 Analyses arrive hours later, or earlier where a forecast is late, so either waits for the other,
-in bounded bytes. Draws are thinned to some ten thousand points, spread evenly over the grid:
-neighbours err alike, so a gauge loses little by it, and 60 steps of 8 draws wait in 30 MB whatever
-the grid. `downscaled verify` scores every point. Pure: time arrives as an argument.
+in bounded bytes. Draws are thinned to some ten thousand points, strewn evenly over the grid:
+neighbours err alike, so a gauge loses little by it, and a parameter's 60 steps of 8 draws wait in
+35 MB whatever the grid. `downscaled verify` scores every point. Pure: time arrives as an argument.
 """
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 import numpy as np
 
 from streamer.domain import Array, Grid
-from streamer.verify.matching import window
+from streamer.verify.matching import Indices, window
 from streamer.verify.scores import area_weights
 from streamer.verify.sums import PointScores, Sums, sums
 
@@ -71,11 +72,10 @@ class LiveCounts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
-    """Thinned draws. rows, columns: which ones of the grid are left."""
+    """Thinned draws, (D, R, K), and baseline, (R, K), at the points that `_places` gives."""
 
     grid: Grid
-    rows: slice
-    columns: slice
+    points: int
     draws: Array
     baseline: Array | None
 
@@ -85,9 +85,9 @@ class _Waiting:
 
     def scored(self, truth: Array) -> Sums:
         """Hold them to the truth on their whole grid."""
-        weights = area_weights(self.grid.latitudes)[self.rows]
-        taken = truth[self.rows, self.columns]
-        return sums(self.draws, taken, self.baseline, weights / weights.sum())
+        rows, columns = _places(self.grid, self.points)
+        weights = area_weights(self.grid.latitudes)[rows[:, 0]]
+        return sums(self.draws, truth[rows, columns], self.baseline, weights / weights.sum())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -213,21 +213,34 @@ class LiveScores:
 
 
 def _thinned(found: Published, points: int) -> _Waiting:
-    """Keep every n-th row and column, so that at most `points` points are left."""
-    shape, stride = found.grid.shape, 1
-    while math.prod(math.ceil(n / stride) for n in shape) > points:
-        stride += 1
-    # From the middle of a stride on, so that no pole counts for more rows than it stands for.
-    rows, columns = (slice(min(stride // 2, n - 1), None, stride) for n in shape)
+    """Keep `points` points at most."""
+    rows, columns = _places(found.grid, points)
+    beside = found.baseline
     return _Waiting(
         found.grid,
-        rows,
-        columns,
+        points,
         np.array(found.draws[:, rows, columns], dtype=np.float32),
-        None
-        if found.baseline is None
-        else np.array(found.baseline[rows, columns], dtype=np.float32),
+        None if beside is None else np.array(beside[rows, columns], dtype=np.float32),
     )
+
+
+@lru_cache(maxsize=16)
+def _places(grid: Grid, points: int) -> tuple[Indices, Indices]:
+    """Return rows, (R, 1), and columns, (R, K), of the points that are scored: all, if so few.
+
+    One row of each band of `stride` rows, one column of as many, by lots that never change:
+    regular steps would meet the coarse grid's boxes always at the same place, and interpolated
+    fields err most between its points (measured 2 % of the gain at steps of 2 in boxes of 4).
+    """
+    stride = 1
+    while math.prod(math.ceil(n / stride) for n in grid.shape) > points:
+        stride += 1
+    lots = np.random.default_rng(0)
+    rows = np.arange(0, grid.rows, stride)
+    rows = rows + lots.integers(0, np.minimum(stride, grid.rows - rows))
+    columns = np.tile(np.arange(0, grid.columns, stride), (len(rows), 1))
+    columns = columns + lots.integers(0, np.minimum(stride, grid.columns - columns))
+    return rows[:, None], columns
 
 
 def _hour(time: datetime) -> int:

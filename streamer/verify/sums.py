@@ -4,7 +4,7 @@
 and add up in any order: by day, by lead time, or over the last day of a service.
 
 The well-kept packages were looked at: `scores` and `xskillscore` want all states at once as
-xarray cubes, and neither adds up. The tests hold these sums to what they say.
+xarray cubes, and neither adds up.
 """
 
 from dataclasses import dataclass
