@@ -1,4 +1,7 @@
-"""Quantile scores: what it costs to act on an ensemble's quantile, as in the pinball game."""
+"""Quantile scores: what it costs to act on an ensemble's quantile.
+
+`scores` 2.7 and `scoringrules` 0.10 give the same to rounding; the first wants all states at once.
+"""
 
 from collections.abc import Sequence
 

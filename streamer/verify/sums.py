@@ -3,8 +3,8 @@
 `Scorer` tells a bundle's skill in the few figures that its manifest holds; these tell the rest,
 and add up in any order: by day, by lead time, or over the last day of a service.
 
-The well-kept packages were looked at: `scores` and `xskillscore` want all states at once as
-xarray cubes, and neither adds up.
+The well-kept packages want all states at once as xarray cubes, and none adds up. `scores` 2.7 and
+`xskillscore` 0.0.29 give the same MAE, RMSE, bias, R2, correlation and fair CRPS to rounding.
 """
 
 from dataclasses import dataclass
