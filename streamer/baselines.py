@@ -119,7 +119,10 @@ class CoarsenedTruth:
     def values(self, name: str, moment: Moment, grid: Grid) -> Array64 | None:
         """Return (H, W); UsageError where the truth does not reach over the bundle's grid."""
         manifest = self._manifest
-        fine = self._truth.values(name, moment, manifest.grid)
+        # What is derived comes from coarse components, as it would at work: a box's mean speed is
+        # more than the speed of its mean wind.
+        is_own = any(one.name == name for one in manifest.parameters)
+        fine = self._truth.values(name, moment, manifest.grid) if is_own else None
         if fine is None:
             return None
         small = regrid.to_coarse(fine, manifest.grid, manifest.coarse)

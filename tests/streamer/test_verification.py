@@ -150,6 +150,26 @@ def test_the_three_baselines_are_the_same_field_where_all_are_known(tmp_path: Pa
     assert BundleFiles(entries, MANIFEST).values("10v", entry.moment, GLOBE) is None
 
 
+def test_speed_in_a_coarsened_truth_is_that_of_its_coarse_components(tmp_path: Path) -> None:
+    messages = [fine(wind_message(n, 6), drawn(0), parameter=n) for n in ("10u", "10v")]
+    forecasts = listed(tmp_path / "f", a=b"".join(messages))
+    known = Truth(listed(tmp_path / "t", a=b"".join(analysis(n, 6) for n in ("10u", "10v"))))
+    baseline = CoarsenedTruth(known, MANIFEST)
+    moment = forecasts[0].moment
+
+    outcome = verify(forecasts, known, baseline, Wish(names=("10si",)))
+
+    parts = [baseline.values(name, moment, GLOBE) for name in ("10u", "10v")]
+    assert parts[0] is not None
+    assert parts[1] is not None
+    speed, true = np.hypot(*parts), known.values("10si", moment, GLOBE)
+    assert true is not None
+    rows = area_weights(GLOBE.latitudes)
+    found = outcome.results[0].scores.baseline
+    assert found is not None
+    assert found.bias == pytest.approx(float((speed - true).mean(axis=-1) @ rows), abs=1e-4)
+
+
 def test_a_coarse_field_is_interpolated_through_its_own_points(tmp_path: Path) -> None:
     entries = listed(tmp_path / "c", a=coarse("10u", 6))
 
