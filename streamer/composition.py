@@ -33,7 +33,7 @@ from streamer.intake.assembly import Assembler
 from streamer.intake.runs import Expected
 from streamer.intake.settings import AssemblySettings
 from streamer.lines import Lines
-from streamer.model import Model, open_model, refuse_other_input
+from streamer.model import Model, digest_of, open_model, refuse_other_input
 from streamer.order import Order
 from streamer.parts import Meters, Parts
 from streamer.reception import DeadLetters, Reception
@@ -116,7 +116,7 @@ def composed(
             meters,
             wake,
             around.now,
-            _succession(factory, model.bundle, lines, around.change) if around.change else None,
+            _succession(factory, model.bundles, lines, around.change) if around.change else None,
         )
         # The line has its engines, and they must end with it: nobody else may hold them.
         del model
@@ -187,6 +187,7 @@ class _Factory:
         config, output, sampler = self.config, self.config.output, self.config.sampler
         return Order(
             bundles={name: bundle for name, (bundle, _) in model.networks.items()},
+            digest=model.digest,
             plan=model.plan,
             seed=sampler.seed,
             noise=sampler.noise,
@@ -221,7 +222,7 @@ class _Next:
 
     @property
     def digest(self) -> str:
-        return self.model.bundle.digest
+        return self.model.digest
 
     def take_over(self) -> None:
         self.lines.succeed(self.line)
@@ -229,16 +230,17 @@ class _Next:
 
 
 def _succession(
-    factory: _Factory, first: Bundle, lines: Lines, change: threading.Event
+    factory: _Factory, first: tuple[Bundle, ...], lines: Lines, change: threading.Event
 ) -> Succession:
-    def open_next(folder: Path) -> _Next:
-        bundle = open_manifest(folder)
-        refuse_other_input(first, bundle)
-        successor = open_model(factory.config, bundle)
+    def open_next(folders: tuple[Path, ...]) -> _Next:
+        bundles = tuple(open_manifest(folder) for folder in folders)
+        refuse_other_input(first[0], bundles[0])
+        successor = open_model(factory.config, bundles)
         return _Next(factory.line(successor), successor, lines, factory.metrics)
 
-    named = factory.config.model.bundle
-    return Succession(named, (first.path, first.digest), open_next, factory.metrics, change)
+    named = tuple(one.name for one in factory.config.model.bundle)
+    serving = tuple(bundle.path for bundle in first), digest_of(first)
+    return Succession(named, serving, open_next, factory.metrics, change)
 
 
 def _assembly(config: Config, model: Model, expected: Expected | None) -> AssemblySettings:

@@ -112,14 +112,39 @@ class OutputSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelSettings:
-    """Which bundle runs, and how many draws of each step it makes."""
+class BundleChoice:
+    """A bundle by its name or path. weight: of its draws in statistics, beside other bundles."""
 
-    bundle: str
+    name: str
+    weight: float = 1.0
+
+    @classmethod
+    def from_plain(cls, found: object) -> "BundleChoice":
+        """Read a name or path, or a mapping of it and a weight."""
+        if isinstance(found, str):
+            return cls(found)
+        if not isinstance(found, Mapping) or set(found) - {"name", "weight"} or "name" not in found:
+            raise TypeError(
+                f"found {found!r}, wanted a bundle's name or path, or {{name: ..., weight: 2}}"
+            )
+        weight = found.get("weight", 1.0)
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight > 0:
+            raise ValueError(f"weight: found {weight!r}, wanted a number above 0")
+        return cls(str(found["name"]), float(weight))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """Which bundles run, and how many draws of each step each makes."""
+
+    #: one, or a list: an ensemble of models with the same output
+    bundle: tuple[BundleChoice, ...]
     draws: int = 4
 
     def __post_init__(self) -> None:
-        """Refuse numbers of draws that GRIB's 8 bits cannot count."""
+        """Refuse no bundle at all, and numbers of draws that GRIB's 8 bits cannot count."""
+        if not self.bundle:
+            raise ValueError("bundle: found none, wanted at least one")
         if not 1 <= self.draws <= 255:
             raise ValueError(f"draws: found {self.draws}, wanted 1 to 255 (GRIB counts in 8 bits)")
 

@@ -94,14 +94,14 @@ class Dispatch:
     """The steps between complete and published; belongs to the loop's thread.
 
     Conditioning, gathering and encoding run in `pool`, each network on its room's own threads.
-    rooms: by the name of their network.
+    rooms: by the number of their bundle and the name of their network.
     """
 
     def __init__(
         self,
         order: Order,
         engine: EngineSpec,
-        rooms: Mapping[str, EngineRoom],
+        rooms: Mapping[tuple[int, str], EngineRoom],
         pool: ThreadPoolExecutor,
         metrics: Metrics,
         wake: Callable[[], None],
@@ -110,19 +110,22 @@ class Dispatch:
         self._rooms = tuple(rooms.values())
         words = f"{engine.backend} {engine.version} {engine.precision} {engine.device}"
         #: what the records of its steps say of their making
-        self.maker = Maker(order.bundle.digest, words, order.sampler)
-        self._room_of = [rooms[order.plan.ways[one.way].network] for one in order.plan.strands]
+        self.maker = Maker(order.digest, words, order.sampler)
+        ways = [order.plan.ways[strand.way] for strand in order.plan.strands]
+        self._room_of = [rooms[way.bundle, way.network] for way in ways]
         self._pool = pool
         self._metrics = metrics
         self._wake = wake
         self._begun: dict[tuple[int, StepKey], _Begun] = {}
         self._submitting = threading.Lock()
-        self._conditions = Conditions(order.bundle, order.condition_bytes)
+        bundles = {number: bundle for (number, _), bundle in order.bundles.items()}
+        share = order.condition_bytes // len(bundles)
+        self._conditions = {n: Conditions(bundle, share) for n, bundle in bundles.items()}
         self._sound = ranges(order.bundle)
         self._patterns = tuple(order.pattern(one) for one in order.plan.makings)
         templates = Templates(order.packing, order.imprint)
         self._printer = Printer(
-            templates, order.bundle.digest, order.topic, order.group, order.record_limit
+            templates, order.digest, order.topic, order.group, order.record_limit
         )
 
     @property
@@ -183,20 +186,11 @@ class Dispatch:
         order, step = self._order, begun.step
         with self._metrics.timed("condition"):
             rated = rates(step, order.bundle.channels)
-            made = self._conditions.of(rated)
+            made = {number: one.of(rated) for number, one in self._conditions.items()}
             if order.boxes is not None:
                 begun.coarse = coarse(rated, order.bundle)
-        names = order.bundle.labels
         works = [
-            Work(
-                (key, number),
-                order.recipe(strand),
-                made,
-                noise_keys(step.key, strand.numbers, order.seed, order.noise),
-                labels=labels(names, step.key.valid_time) if names else None,
-                wanted=strand.wanted,
-                on_draw=partial(self._take, begun, strand),
-            )
+            self._work(begun, (key, number), strand, made)
             for number, strand in enumerate(order.plan.strands)
         ]
         with self._submitting:
@@ -204,6 +198,24 @@ class Dispatch:
             if key in self._begun:
                 for work, room in zip(works, self._room_of, strict=True):
                     room.submit(work)
+
+    def _work(
+        self,
+        begun: _Begun,
+        key: tuple[tuple[int, StepKey], int],
+        strand: Strand,
+        conditions: Mapping[int, Array],
+    ) -> Work:
+        order, step, names = self._order, begun.step, self._order.bundle_of(strand).labels
+        return Work(
+            key,
+            order.recipe(strand),
+            conditions[order.plan.ways[strand.way].bundle],
+            noise_keys(step.key, strand.numbers, order.seed, order.noise),
+            labels=labels(names, step.key.valid_time) if names else None,
+            wanted=strand.wanted,
+            on_draw=partial(self._take, begun, strand),
+        )
 
     def _take(self, begun: _Begun, strand: Strand, index: int, values: Array) -> None:
         """Pass a draw on from an engine's thread, which has better things to do."""

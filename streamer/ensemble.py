@@ -87,7 +87,7 @@ class Ensemble:
         with self._lock:
             self._early[place] = made
             while self._next in self._early:
-                self._count(self._early.pop(self._next))
+                self._count(self._early.pop(self._next), self._next)
                 self._next += 1
 
     def inputs(self, parameter: str) -> tuple[str, ...]:
@@ -120,8 +120,9 @@ class Ensemble:
         self.quality.look(place, cut, changes)
         return cut
 
-    def _count(self, made: Array) -> None:
+    def _count(self, made: Array, place: int) -> None:
         if self._drawn:
             is_all = len(self._drawn) == len(made)
             self._kept.append(made if is_all else made[self._drawn])
-        self._statistics.add(made)
+        weights = self.making.weights
+        self._statistics.add(made, 1.0 if weights is None else weights[place])

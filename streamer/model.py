@@ -1,6 +1,6 @@
 """A bundle on its engines, proven and warm, with what the house reads of its manifest."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from engines.bundle import Bundle, locate, open_manifest
@@ -12,7 +12,11 @@ from streamer.downscale.labels import refuse_unknown
 from streamer.downscale.tiles import Layout
 from streamer.grib.manifest import GribManifest, read_manifest
 from streamer.opening import open_engines
-from streamer.plan import Around, Plan, make_plan
+from streamer.plan import Member, Plan, Wishes, make_plan
+
+#: A network, by the number of its bundle and its name in that.
+Named = tuple[int, str]
+Network = tuple[Bundle, tuple[Denoiser, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +24,29 @@ class Model:
     """A model that can serve. Two may stand side by side: nothing of one is shared or global.
 
     bundle, denoisers: of the network that draws first. plan: what is made of every step.
-    beside: engines of the bundle's other network, where a product draws with it, by its name.
+    beside: other networks that draw, with their engines, by the number of their bundle and name.
     """
 
     bundle: Bundle
     manifest: GribManifest
     denoisers: tuple[Denoiser, ...]
     plan: Plan
-    beside: Mapping[str, tuple[Denoiser, ...]] = field(default_factory=dict)
+    beside: Mapping[Named, Network] = field(default_factory=dict)
 
     @property
-    def networks(self) -> Mapping[str, tuple[Bundle, tuple[Denoiser, ...]]]:
+    def networks(self) -> Mapping[Named, Network]:
         """Each network that draws: the bundle as it sees it, and its engines."""
-        others = {name: (self.bundle.of(name), those) for name, those in self.beside.items()}
-        return {self.bundle.network_name: (self.bundle, self.denoisers), **others}
+        return {(0, self.bundle.network_name): (self.bundle, self.denoisers), **self.beside}
+
+    @property
+    def bundles(self) -> tuple[Bundle, ...]:
+        """The bundles, in the configuration's order."""
+        return tuple({number: one for (number, _), (one, _) in self.networks.items()}.values())
+
+    @property
+    def digest(self) -> str:
+        """What tells this model from others."""
+        return digest_of(self.bundles)
 
     @property
     def spec(self) -> EngineSpec:
@@ -46,11 +59,6 @@ class Model:
         return ", ".join(dict.fromkeys(denoiser.spec.device for denoiser in self.denoisers))
 
     @property
-    def layout(self) -> Layout:
-        """The tiles that the networks take."""
-        return self.plan.layout
-
-    @property
     def told(self) -> Mapping[str, str]:
         """What the metric `engine_info` says."""
         return {
@@ -58,36 +66,52 @@ class Model:
             "precision": self.spec.precision,
             "device": self.devices,
             "version": self.spec.version,
-            "bundle": self.bundle.name,
-            "digest": self.bundle.digest,
+            "bundle": "+".join(bundle.name for bundle in self.bundles),
+            "digest": self.digest,
         }
 
 
-def open_model(config: Config, bundle: Bundle | None = None) -> Model:
-    """Open the configured bundle, or another one, on the configured engines.
+def digest_of(bundles: Sequence[Bundle]) -> str:
+    """Return what tells a model of these bundles from others: their digests, joined by a plus."""
+    return "+".join(bundle.digest for bundle in bundles)
 
-    Which of its networks serves is the sampler's choice. Raises BundleError, EngineError and, for
-    a sampler that the bundle cannot serve, UsageError.
-    """
+
+def open_bundles(config: Config) -> tuple[Bundle, ...]:
+    """Open what the configuration names; BundleError says what is wrong with a bundle."""
     # A link is followed once: all files are then of one bundle, wherever the link leads meanwhile.
-    bundle = bundle or open_manifest(locate(config.model.bundle).resolve())
-    refuse_unknown(bundle.labels)
-    manifest = read_manifest(bundle.grib)
-    plan = plan_for(config, bundle, manifest)
-    names = dict.fromkeys(way.network for way in plan.ways)
-    first, *others = [
-        (bundle.of(name), open_engines(bundle.of(name), config.engine)) for name in names
+    return tuple(open_manifest(locate(one.name).resolve()) for one in config.model.bundle)
+
+
+def open_model(config: Config, bundles: Sequence[Bundle] | None = None) -> Model:
+    """Open the configured bundles, or others, on the configured engines.
+
+    Which of their networks serve is the samplers' choice. Raises BundleError, EngineError and, for
+    products that the bundles cannot serve, UsageError.
+    """
+    bundles = bundles or open_bundles(config)
+    plan, manifest = plan_for(config, bundles)
+    names = dict.fromkeys((way.bundle, way.network) for way in plan.ways)
+    networks = {
+        (number, name): (bundle, open_engines(bundle, config.engine))
+        for number, name, bundle in ((n, name, bundles[n].of(name)) for n, name in names)
+    }
+    first = next(iter(networks))
+    bundle, denoisers = networks.pop(first)
+    return Model(bundle, manifest, denoisers, plan, networks)
+
+
+def plan_for(config: Config, bundles: Sequence[Bundle]) -> tuple[Plan, GribManifest]:
+    """Return what a configuration makes of bundles' draws; errors as `open_model`."""
+    for bundle in bundles:
+        refuse_unknown(bundle.labels)
+        refuse_other_input(bundles[0], bundle)
+    manifest = read_manifest(bundles[0].grib)
+    wishes = Wishes(config.products, config.sampler, config.model.draws, config.regions)
+    members = [
+        Member(bundle, layout_of(bundle, config.engine.backend), named.weight)
+        for bundle, named in zip(bundles, config.model.bundle, strict=True)
     ]
-    return Model(
-        *(first[0], manifest, first[1], plan),
-        beside={one.network_name: engines for one, engines in others},
-    )
-
-
-def plan_for(config: Config, bundle: Bundle, manifest: GribManifest) -> Plan:
-    """Return what a configuration makes of a bundle's draws; UsageError says what it cannot."""
-    around = Around(bundle, manifest.grid, layout_of(bundle, config.engine.backend))
-    return make_plan(config.products, config.sampler, config.model.draws, config.regions, around)
+    return make_plan(wishes, members, manifest.grid), manifest
 
 
 def layout_of(bundle: Bundle, backend: str) -> Layout:
@@ -114,7 +138,7 @@ def refuse_other_input(old: Bundle, new: Bundle) -> None:
     if differing:
         raise BundleError(
             f"{new.path}: {' and '.join(differing)} in model.json differ from those of "
-            f"{old.name} ({old.digest:.12}), wanted the same input; another input needs a restart"
+            f"{old.name} ({old.digest:.12}), wanted the same input, which takes a restart to change"
         )
 
 

@@ -16,21 +16,21 @@ from streamer.ensemble import Pattern
 from streamer.grib.encode import Imprint, Packing
 from streamer.plan import Making, Plan, Strand
 from streamer.records import Plain
-from streamer.sampling import Chosen
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """What is made of every step: by which model, how, and under whose name.
 
-    bundles: the bundle as each of the plan's networks sees it. seed, noise: as in the config's
-    `sampler`. record_limit: the largest value that the output topic takes, in bytes.
-    constraints: what draws must obey. boxes: of the coarse operator, where any is conserved.
-    out_of_range: what becomes of a parameter that cannot be true.
+    bundles: each by its number and network, as that sees it. digest: of all together. seed,
+    noise: as in the config's `sampler`. record_limit: the largest value that the output topic
+    takes, in bytes. constraints: what draws must obey. boxes: of the coarse operator, where any
+    is conserved. out_of_range: what becomes of a parameter that cannot be true.
     condition_bytes: what may be kept of conditions for steps that are asked again.
     """
 
-    bundles: Mapping[str, Bundle]
+    bundles: Mapping[tuple[int, str], Bundle]
+    digest: str
     plan: Plan
     seed: int
     noise: Literal["step", "run"]
@@ -47,8 +47,13 @@ class Order:
 
     @property
     def bundle(self) -> Bundle:
-        """The bundle; what is the same for all of its networks."""
-        return self.bundles[self.plan.ways[0].network]
+        """The first bundle; for what is the same in all."""
+        return next(iter(self.bundles.values()))
+
+    def bundle_of(self, strand: Strand) -> Bundle:
+        """Return the bundle of a strand, as its network sees it."""
+        way = self.plan.ways[strand.way]
+        return self.bundles[way.bundle, way.network]
 
     def pattern(self, making: Making) -> Pattern:
         """Return what all ensembles of a product have in common."""
@@ -57,8 +62,8 @@ class Order:
 
     def recipe(self, strand: Strand) -> Recipe:
         """Return how the draws of a strand are made."""
-        way = self.plan.ways[strand.way]
-        return Recipe(self.bundles[way.network], self.plan.layout, way.sampler, self.fusion)
+        sampler = self.plan.ways[strand.way].sampler
+        return Recipe(self.bundle_of(strand), self.plan.layout(strand), sampler, self.fusion)
 
     @property
     def sampler(self) -> Plain:
@@ -67,20 +72,22 @@ class Order:
         Those of the first way stand alone; where products draw in several ways, `products` tells
         which of them draws how many of each.
         """
-        first, *others = (_plain(one) for one in self.plan.chosen)
+        first, *others = (self._plain(way) for way in range(len(self.plan.ways)))
         made = {"fusion": self.fusion, "seed": self.seed, "noise": self.noise, **first}
         if not others:
             return made
         by_product = {
             making.name: [
-                {"draws": many, **_plain(self.plan.chosen[way])}
+                {"draws": many, **self._plain(way)}
                 for way, many in Counter(drawn.way for drawn in making.draws).items()
             ]
             for making in self.plan.makings
         }
         return {**made, "products": by_product}
 
-
-def _plain(chosen: Chosen) -> dict[str, Any]:
-    why = {"profile": chosen.profile, "network": chosen.network}
-    return {**why, **sampler_to_plain(chosen.sampler)}
+    def _plain(self, number: int) -> dict[str, Any]:
+        way, chosen = self.plan.ways[number], self.plan.chosen[number]
+        told = {"profile": chosen.profile, "network": chosen.network}
+        if len(self.plan.layouts) > 1:
+            told["bundle"] = self.bundles[way.bundle, way.network].digest
+        return {**told, **sampler_to_plain(chosen.sampler)}

@@ -23,15 +23,14 @@ from streamer.sampling import Chosen, SamplerChoice
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way of drawing: by which of the bundle's networks, with which sampler."""
+    """One way of drawing: by which network of which bundle, with which sampler.
 
+    bundle: its number among the configuration's.
+    """
+
+    bundle: int
     network: str
     sampler: Sampler
-
-    @classmethod
-    def of(cls, chosen: Chosen) -> "Way":
-        """Leave out why it was chosen: two profiles may be one way."""
-        return cls(chosen.network, chosen.sampler)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -56,7 +55,8 @@ class Making:
     """A product as it is made of a bundle's draws.
 
     draws: its ensemble, in order. window, grid: its part of the fine grid. parameters: its own
-    and derived ones. told: what is told of each, None standing for the draws.
+    and derived ones. told: what is told of each, None standing for the draws. weights: of the
+    draws; None where all count alike.
     """
 
     name: str
@@ -65,92 +65,129 @@ class Making:
     grid: Grid
     parameters: tuple[str, ...]
     told: Mapping[str, tuple[Statistic | None, ...]]
+    weights: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is done with every step. layout: the tiles. chosen: why each of the ways was taken."""
+    """What is done with every step.
 
-    layout: Layout
+    layouts: the tiles of each bundle. chosen: why each of the ways was taken.
+    """
+
+    layouts: tuple[Layout, ...]
     ways: tuple[Way, ...]
     chosen: tuple[Chosen, ...]
     strands: tuple[Strand, ...]
     makings: tuple[Making, ...]
 
+    def layout(self, strand: Strand) -> Layout:
+        """Return the tiles that the draws of a strand are made of."""
+        return self.layouts[self.ways[strand.way].bundle]
+
     def needed(self, fusion: Fusion) -> tuple[Window, ...] | None:
         """Return the parts of the fine grid that every field must reach; None: all of it."""
-        wanted = [strand.wanted for strand in self.strands]
-        if fusion == "level" or any(tiles is None for tiles in wanted):
+        if fusion == "level" or any(strand.wanted is None for strand in self.strands):
             return None
-        tiles = sorted({tile for some in wanted for tile in some or ()})
-        return regions.needed_of(tiles, self.layout)
-
-
-def make_plan(
-    products: Sequence[Product],
-    sampler: SamplerChoice,
-    draws: int,
-    own_regions: Mapping[str, RegionChoice],
-    around: "Around",
-) -> Plan:
-    """Hold the products against a bundle; UsageError says what it cannot serve.
-
-    sampler, draws: of products that name none.
-    """
-    found = [sampler.chosen(around.bundle)]
-    makings = []
-    for product in products:
-        named = [wish.chosen(around.bundle) for wish in product.ways] or found[:1]
-        many = product.draws or draws
-        positions: list[Drawn] = []
-        for chosen in named:
-            way = _index(found, chosen)
-            positions += [Drawn(way, len(positions) + i) for i in range(many)]
-        makings.append(_making(product, tuple(positions), own_regions, around))
-    used = sorted({drawn.way for making in makings for drawn in making.draws})
-    place = {way: i for i, way in enumerate(used)}
-    moved = tuple(_moved(making, place) for making in makings)
-    left = tuple(found[way] for way in used)
-    strands = _strands(moved, around.layout)
-    return Plan(around.layout, tuple(Way.of(one) for one in left), left, strands, moved)
+        parts = [
+            regions.needed_of(strand.wanted or (), self.layout(strand)) for strand in self.strands
+        ]
+        return tuple(dict.fromkeys(window for some in parts for window in some))
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
-    """What a plan stands on: the bundle, its fine grid, its tiles."""
+class Member:
+    """One of the bundles that draw. layout: its tiles. weight: of its draws in statistics."""
 
     bundle: Manifest
-    grid: Grid
     layout: Layout
+    weight: float = 1.0
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether its network draws nothing, so that all draws would be the same one."""
+        return self.bundle.preconditioning.kind == "direct"
 
 
-def _index(found: list[Chosen], chosen: Chosen) -> int:
-    """Return which of the ways found so far this is, adding it where it is new."""
-    for i, one in enumerate(found):
-        if Way.of(one) == Way.of(chosen):
-            return i
-    found.append(chosen)
-    return len(found) - 1
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a configuration wants. sampler, draws: of products that name none."""
+
+    products: Sequence[Product]
+    sampler: SamplerChoice
+    draws: int
+    regions: Mapping[str, RegionChoice]
 
 
-def _moved(making: Making, place: Mapping[int, int]) -> Making:
-    """Return a making with the indices of the ways that are left."""
-    return replace(making, draws=tuple(Drawn(place[one.way], one.number) for one in making.draws))
+def make_plan(wishes: Wishes, members: Sequence[Member], grid: Grid) -> Plan:
+    """Hold the products against the bundles; UsageError says what these cannot serve.
+
+    members: the bundles, whose channels are the same. grid: their fine one.
+    """
+    found: list[tuple[Way, Chosen]] = []
+    makings = []
+    for product in wishes.products:
+        draws, weights = _draws(product, wishes, members, found)
+        making = _making(product, draws, wishes.regions, members[0].bundle, grid)
+        is_weighted = len(set(weights)) > 1
+        makings.append(replace(making, weights=weights if is_weighted else None))
+    ways = tuple(way for way, _ in found)
+    layouts = tuple(member.layout for member in members)
+    strands = _strands(makings, [layouts[way.bundle] for way in ways])
+    return Plan(layouts, ways, tuple(chosen for _, chosen in found), strands, tuple(makings))
+
+
+def _draws(
+    product: Product,
+    wishes: Wishes,
+    members: Sequence[Member],
+    found: list[tuple[Way, Chosen]],
+) -> tuple[tuple[Drawn, ...], tuple[float, ...]]:
+    """Return a product's ensemble, with the weight of each draw; new ways go to those found.
+
+    Draws are counted over the whole ensemble, so that no two ways share noise.
+    """
+    draws: list[Drawn] = []
+    weights: list[float] = []
+    for number, member in enumerate(members):
+        for wish in product.ways or (wishes.sampler,):
+            chosen = wish.chosen(member.bundle)
+            way = Way(number, chosen.network, chosen.sampler)
+            known = [one for one, _ in found]
+            if way not in known:
+                found.append((way, chosen))
+                known.append(way)
+            many = _many(product, wishes, member)
+            draws += [Drawn(known.index(way), len(draws) + i) for i in range(many)]
+            weights += [member.weight] * many
+    return tuple(draws), tuple(weights)
+
+
+def _many(product: Product, wishes: Wishes, member: Member) -> int:
+    if not member.is_regression:
+        return product.draws or wishes.draws
+    if (product.draws or 1) > 1 or len(product.sampler) > 1:
+        raise UsageError(
+            f"products: {product.name}: {member.bundle.name} is a plain regression, which has one "
+            "answer; wanted one draw and no list of samplers"
+        )
+    return 1
 
 
 def _making(
     product: Product,
     draws: tuple[Drawn, ...],
     own: Mapping[str, RegionChoice],
-    around: Around,
+    bundle: Manifest,
+    grid: Grid,
 ) -> Making:
     where = f"products: {product.name}"
     if len(draws) > MOST_FORECASTS:
         raise UsageError(f"{where}: {len(draws)} draws, GRIB counts {MOST_FORECASTS} at most")
     try:
-        window = _window(product, own, around)
-        parameters = product.parameters or around.bundle.channels
-        channels = around.bundle.channels
+        window = _window(product, own, bundle.tile, grid)
+        parameters = product.parameters or bundle.channels
+        channels = bundle.channels
         derived.refuse_unknown(parameters, channels)
         told = {name: _told(product, name, len(draws), channels) for name in parameters}
     except UsageError as error:
@@ -159,7 +196,7 @@ def _making(
     if unfit:
         raise UsageError(f"{where}: of {unfit[0]}, wanted one of {', '.join(parameters)}")
     kept = tuple(name for name in parameters if told[name])
-    return Making(product.name, draws, window, regions.grid_of(window, around.grid), kept, told)
+    return Making(product.name, draws, window, regions.grid_of(window, grid), kept, told)
 
 
 def _told(
@@ -179,16 +216,18 @@ def _told(
     return tuple(told)
 
 
-def _window(product: Product, own: Mapping[str, RegionChoice], around: Around) -> Window:
+def _window(
+    product: Product, own: Mapping[str, RegionChoice], tile: tuple[int, int], grid: Grid
+) -> Window:
     wanted = product.region
     if wanted is None:
-        return regions.whole(around.grid)
+        return regions.whole(grid)
     if isinstance(wanted, str):
         known = {name: _region(name, one) for name, one in own.items()}
         region = regions.named(wanted, known)
     else:
         region = _region(product.name, wanted)
-    return regions.window(region, around.grid, around.bundle.tile)
+    return regions.window(region, grid, tile)
 
 
 def _region(name: str, choice: RegionChoice) -> regions.Region:
@@ -197,18 +236,20 @@ def _region(name: str, choice: RegionChoice) -> regions.Region:
     return regions.Region(name, (latitude, longitude), size)
 
 
-def _strands(makings: Sequence[Making], layout: Layout) -> tuple[Strand, ...]:
-    """Gather the draws that are computed alike, each with the tiles that any product needs."""
+def _strands(makings: Sequence[Making], layouts: Sequence[Layout]) -> tuple[Strand, ...]:
+    """Gather the draws that are computed alike, each with the tiles that any product needs.
+
+    layouts: of the ways.
+    """
     windows: dict[Drawn, list[Window]] = {}
     for making in makings:
         for drawn in making.draws:
             windows.setdefault(drawn, []).append(making.window)
     alike: dict[tuple[int, tuple[int, ...]], list[int]] = {}
     for drawn in sorted(windows):
-        tiles = regions.tiles_of_all(windows[drawn], layout)
+        tiles = regions.tiles_of_all(windows[drawn], layouts[drawn.way])
         alike.setdefault((drawn.way, tiles), []).append(drawn.number)
-    every = tuple(range(len(layout.tiles)))
     return tuple(
-        Strand(way, tuple(numbers), None if tiles == every else tiles)
+        Strand(way, tuple(numbers), None if len(tiles) == len(layouts[way].tiles) else tiles)
         for (way, tiles), numbers in alike.items()
     )

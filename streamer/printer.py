@@ -93,6 +93,7 @@ def _messages(
             factor,
             interval,
             statistic=statistic,
+            weighted=making.weights is not None,
             param=None if parameter in ensemble.channels else PARAM_TARGETS[parameter],
         )
         return templates.prepare(message, target)

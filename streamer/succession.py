@@ -7,7 +7,7 @@ on, and a metric and one line of log say so.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,9 @@ from engines.errors import DownscaledError
 from monitoring.metrics import Metrics
 
 log = logging.getLogger(__name__)
+
+
+Folders = tuple[Path, ...]
 
 
 class Successor(Protocol):
@@ -35,21 +38,21 @@ class Successor(Protocol):
 class Succession:
     """Watches for another bundle and brings it to work; belongs to the loop's thread.
 
-    bundle: as the configuration names it. serving: folder and digest of the one at work.
-    open_next: opens, proves and warms the bundle in a folder, on a thread of its own; any error
-    of ours says why not. asked: set by whoever wants it looked at now, and cleared here.
+    bundles: as the configuration names them. serving: folders and digest of those at work.
+    open_next: opens, proves and warms the bundles in their folders, on a thread of its own; any
+    error of ours says why not. asked: set by whoever wants it looked at now, and cleared here.
     """
 
     def __init__(
         self,
-        bundle: str | Path,
-        serving: tuple[Path, str],
-        open_next: Callable[[Path], Successor],
+        bundles: Sequence[str],
+        serving: tuple[Folders, str],
+        open_next: Callable[[Folders], Successor],
         metrics: Metrics,
         asked: threading.Event,
     ) -> None:
-        self._bundle = bundle
-        self._folder, self._digest = serving
+        self._bundles = tuple(bundles)
+        self._folders, self._digest = serving
         self._open_next = open_next
         self._metrics = metrics
         self._asked = asked
@@ -72,25 +75,25 @@ class Succession:
         asked = self._asked.is_set()
         self._asked.clear()
         try:
-            folder = locate(self._bundle).resolve()
+            folders = tuple(locate(bundle).resolve() for bundle in self._bundles)
         except DownscaledError as error:
             # Between the removal of a link and its making anew there is none: not yet a fault.
             if asked:
                 self._refuse(str(error))
             return
-        if folder == self._folder and not asked:
+        if folders == self._folders and not asked:
             return
         # Looked at once: a bundle that was refused is not tried again until somebody acts.
-        self._folder = folder
-        log.info("opening the bundle in %s", folder)
+        self._folders = folders
+        log.info("opening the bundle in %s", " and ".join(map(str, folders)))
         self._opening = Future()
         threading.Thread(
-            target=self._open, args=(folder, self._opening), name="succession", daemon=True
+            target=self._open, args=(folders, self._opening), name="succession", daemon=True
         ).start()
 
-    def _open(self, folder: Path, opening: "Future[Successor]") -> None:
+    def _open(self, folders: Folders, opening: "Future[Successor]") -> None:
         try:
-            opening.set_result(self._open_next(folder))
+            opening.set_result(self._open_next(folders))
         except BaseException as error:  # noqa: BLE001 - the edge of a thread: told by the future
             opening.set_exception(error)
 

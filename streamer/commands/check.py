@@ -4,10 +4,10 @@ import argparse
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from engines.bundle import open_manifest
 from engines.errors import DownscaledError, UsageError
 from streamer.bus.requirements import Requirements, faults, remarks
 from streamer.bus.topics import ClusterFacts, ask
@@ -15,7 +15,7 @@ from streamer.commands import console
 from streamer.config import Config, load
 from streamer.grib.manifest import GribManifest, read_manifest
 from streamer.grib.packing import MOST_BITS, Packing
-from streamer.model import plan_for
+from streamer.model import open_bundles, plan_for
 from streamer.opening import missing_parts
 
 T = TypeVar("T")
@@ -83,21 +83,19 @@ def largest_field_bytes(packing: Packing, manifest: GribManifest) -> int:
 
 
 def _check_bundle(config: Config, findings: Findings) -> int | None:
-    bundle = findings.attempt("model.bundle", lambda: open_manifest(config.model.bundle))
-    if bundle is None:
+    bundles = findings.attempt("model.bundle", lambda: open_bundles(config))
+    if bundles is None:
         return None
-    findings.facts["bundle"] = f"{bundle.name} ({bundle.digest[:12]})"
-    chosen = findings.attempt("sampler", lambda: config.sampler.chosen(bundle))
-    if chosen is not None:
-        findings.attempt("sampler.profile", lambda: bundle.of(chosen.network))
-    findings.facts["sampler"] = chosen and chosen.told(bundle.preconditioning.kind)
-    manifest = findings.attempt("model.bundle", lambda: read_manifest(bundle.grib))
+    findings.facts["bundle"] = " and ".join(f"{one.name} ({one.digest[:12]})" for one in bundles)
+    first = bundles[0]
+    chosen = findings.attempt("sampler", lambda: config.sampler.chosen(first))
+    findings.facts["sampler"] = chosen and chosen.told(first.preconditioning.kind)
+    manifest = findings.attempt("model.bundle", lambda: read_manifest(first.grib))
     if manifest is None:
         return None
-    if chosen is not None:
-        plan = findings.attempt("products", lambda: plan_for(config, bundle, manifest))
-        for way in plan.ways if plan else ():
-            findings.attempt("products", lambda way=way: bundle.of(way.network))  # type: ignore[misc]
+    planned = findings.attempt("products", lambda: plan_for(config, bundles))
+    for way in planned[0].ways if planned else ():
+        findings.attempt("sampler.profile", partial(bundles[way.bundle].of, way.network))
     size = largest_field_bytes(config.output.packing, manifest)
     findings.facts["largest_field_bytes"] = size
     return size

@@ -47,7 +47,7 @@ def config_of(bundle: object, **changes: Any) -> Config:
         "bus": {"memory": True, "group_id": "wind"},
         "input": {"topic": "in", "steps": "/".join(map(str, STEPS))},
         "output": {"topic": "out"},
-        "model": {"bundle": str(bundle), "draws": 2},
+        "model": {"bundle": bundle if isinstance(bundle, list) else str(bundle), "draws": 2},
         "engine": {"backend": "gaussian"},
         "limits": {"workers": 1},
     }
@@ -145,7 +145,8 @@ class World:
         **changes: Any,
     ) -> Iterator[Service]:
         """Start a daemon; leaving the block without `stop` is its sudden death."""
-        config = config_of(self.house.config.model.bundle, **changes)
+        named = [{"name": one.name, "weight": one.weight} for one in self.house.config.model.bundle]
+        config = config_of(named, **changes)
         chosen = model or self.house.model
         self.meters.append(open_meters(config, chosen))
 

@@ -63,7 +63,7 @@ class Published:
 
 
 def published(
-    bundle: Path,
+    bundle: object,
     engine: Mapping[str, Any],
     products: list[dict[str, Any]],
     **changes: Mapping[str, Any],
@@ -164,7 +164,7 @@ def test_a_region_is_cut_out_of_the_whole_and_costs_nothing_more(whole: Publishe
     assert draws == pytest.approx(
         regions.cropped(whole.draws("all", "10u"), window), abs=2 * PACKED
     )
-    tiles = len(whole.model.layout.tiles)
+    tiles = len(whole.model.plan.layouts[0].tiles)
     assert {step.calls for step in whole.steps} == {CALLS * tiles * DRAWS}
     with codes.opened(whole.fields[whole.entries("corner", "10u")[0].id]) as handle:
         assert handle.number("longitudeOfFirstGridPointInDegrees") == 290.0
@@ -183,7 +183,7 @@ def test_a_region_alone_computes_the_tiles_that_it_needs(
         **EIGHT,
     )
 
-    every = len(whole.model.layout.tiles)
+    every = len(whole.model.plan.layouts[0].tiles)
     (strand,) = alone.model.plan.strands
     assert strand.wanted is not None
     assert len(strand.wanted) < every
@@ -207,7 +207,7 @@ def test_several_samplers_are_one_ensemble_and_share_no_noise(
         ],
     )
 
-    tiles = len(made.model.layout.tiles)
+    tiles = len(made.model.plan.layouts[0].tiles)
     # Three draws of two calls each, of which two are shared, and two of Heun's.
     assert {step.calls for step in made.steps} == {tiles * (3 * 2 + 2 * CALLS)}
     draws = made.draws("both", "10u")

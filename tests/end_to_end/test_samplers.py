@@ -63,7 +63,7 @@ def published(
     world.feed(forecast(members=(0,), hours=(0,)))
     work_off(world, engine=engine, sampler=sampler)
     house.close()
-    return world.fields, world.steps, len(house.model.layout.tiles)
+    return world.fields, world.steps, len(house.model.plan.layouts[0].tiles)
 
 
 @pytest.fixture(scope="module")
