@@ -159,6 +159,8 @@ def _save_variograms(one: Verified, file: BinaryIO) -> None:
             _line(axis, degrees, values[part], name)
         axis.set_xscale("log")
         axis.set_yscale("log")
+        axis.set_xticks(degrees, [f"{one:g}" for one in degrees])
+        axis.set_xticks([], minor=True)
         axis.set_title(title, fontsize=9)
         axis.set_xlabel("distance, degrees")
         axis.set_ylabel(f"({in_words(one.units)})²")
@@ -204,7 +206,9 @@ def _save_maps(one: Verified, file: BinaryIO) -> None:
         bar = figure.colorbar(image, ax=axis, orientation="horizontal", shrink=0.9, extend="both")
         bar.set_label(in_words(one.units), fontsize=8)
         bar.ax.tick_params(labelsize=7)
-    finish(figure, "", file)
+    # Maps keep their shape, so that how high they come is known only once they are drawn.
+    figure.set_layout_engine("compressed")
+    figure.savefig(file, format="png", bbox_inches="tight")
 
 
 def _some(count: int, in_a_row: int) -> "tuple[Figure, list[Axes]]":

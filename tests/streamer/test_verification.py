@@ -159,11 +159,12 @@ def test_speed_in_a_coarsened_truth_is_that_of_its_coarse_components(tmp_path: P
 
     outcome = verify(forecasts, known, baseline, Wish(names=("10si",)))
 
-    parts = [baseline.values(name, moment, GLOBE) for name in ("10u", "10v")]
-    assert parts[0] is not None
-    assert parts[1] is not None
-    speed, true = np.hypot(*parts), known.values("10si", moment, GLOBE)
+    u, v = (baseline.values(name, moment, GLOBE) for name in ("10u", "10v"))
+    true = known.values("10si", moment, GLOBE)
+    assert u is not None
+    assert v is not None
     assert true is not None
+    speed = np.hypot(u, v)
     rows = area_weights(GLOBE.latitudes)
     found = outcome.results[0].scores.baseline
     assert found is not None
