@@ -61,8 +61,8 @@ def live(order: dict[str, Any]) -> None:
     sys.exit(main.main(["run", order["config"]]))
 
 
-def nurse() -> None:
-    """Fork daemons, one after the other, until the input ends."""
+def nurse(live: Callable[[dict[str, Any]], None] = live) -> None:
+    """Fork daemons that `live`, one after the other, until the input ends."""
     for line in sys.stdin:
         child = os.fork()
         if not child:

@@ -408,3 +408,18 @@ def test_a_daemon_that_is_to_stop_publishes_nothing_and_ends(
 ) -> None:
     with pytest.raises(OutOfRange, match="nothing of it was published"):
         narrow(tmp_path, engine, "stop", ["10u", "10v"])
+
+
+def test_a_plain_regression_gives_its_one_answer(tmp_path: Path) -> None:
+    around = {"kind": "direct", "sigma_data": 1.0}
+    made = SMALL.write_bundle(tmp_path / "direct", preconditioning=around)
+    config = config_of(made, products=[{"name": "answer", "of": ["draws", "mean"]}])
+
+    (making,) = open_model(config).plan.makings
+
+    assert len(making.draws) == 1
+    for product in ({"draws": 2}, {"sampler": [{"steps": 2}, {"steps": 3}]}):
+        with pytest.raises(UsageError, match="is a plain regression, which has one answer"):
+            open_model(config_of(made, products=[product]))
+    with pytest.raises(UsageError, match="spread needs at least 2 draws"):
+        open_model(config_of(made, products=[{"of": ["spread"]}]))
