@@ -15,6 +15,7 @@ from streamer.bus.kafka import KafkaBus
 from streamer.bus.record import Bus, Partition, Revoked
 from streamer.bus.settings import BusSettings
 from streamer.commands import console
+from streamer.composition import our_version
 from streamer.config import Config, load
 from streamer.outlets.open import open_outlets
 from streamer.outlets.settings import SinkSettings
@@ -60,7 +61,9 @@ def serve(config: Config, settings: SinkSettings, stop: threading.Event) -> None
             lost=lost,
         )
 
-    metrics, status = SinkMetrics(), Status(config.metrics.stalled_after_s)
+    metrics = SinkMetrics(formats={one.format for one in settings.files})
+    metrics.describe_build({"version": our_version()})
+    status = Status(config.metrics.stalled_after_s)
     with (
         Probes(metrics, status, config.metrics.host, settings.port) as probes,
         opened(config, settings, open_bus, metrics, status) as sink,

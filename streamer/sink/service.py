@@ -23,17 +23,16 @@ from streamer.bus.record import (
     Replaced,
     Uncertain,
 )
-from streamer.outlets.outlet import Outlet, OutletError
-from streamer.records import StepRecord
+from streamer.outlets.outlet import Outlet
 from streamer.sink.announced import Announced
-from streamer.sink.gathering import Gathering, Ready
+from streamer.sink.gathering import Gathering
+from streamer.sink.writing import write_step
 
 log = logging.getLogger(__name__)
 
 _IDLE_S = 0.2
 #: A commit costs the broker more than it saves us: files are written again, that is all.
 _COMMIT_EVERY_S = 1.0
-_SECOND_MS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +212,7 @@ class Sink:
     def _write_all(self) -> None:
         for partition, held in self._held.items():
             while (ready := held.ready()) is not None:
-                self._write(ready)
+                write_step(ready, self._parts.outlets, self.metrics, self._status, self._parts.now)
                 held.done(ready.record)
                 if self._is_due:
                     # Not once a lot: who dies in every lot would never get on.
@@ -224,28 +223,6 @@ class Sink:
                     "%s: some of its fields were deleted from %s before they were read; nothing "
                     "is written", record.key.text, partition.topic,
                 )  # fmt: skip
-
-    def _write(self, ready: Ready) -> None:
-        record, outcome, files = ready.record, "written", 0
-        started = time.monotonic()
-        for outlet in self._parts.outlets:
-            self._status.progressed()
-            try:
-                with self.metrics.timed(outlet.format):
-                    count = outlet.write_step(record, ready.messages)
-            except OutletError as error:
-                outcome = "refused"
-                log.error(  # noqa: TRY400 - what is wrong is said, where is no help
-                    "%s: no %s: %s", record.key.text, outlet.format, error
-                )
-            else:
-                files += count
-                self.metrics.files.labels(format=outlet.format).inc(count)
-        self.metrics.steps.labels(outcome=outcome).inc()
-        self.metrics.step_delay.observe(
-            max(0.0, self._parts.now() - ready.timestamp_ms / _SECOND_MS)
-        )
-        _tell(record, files, time.monotonic() - started)
 
     def _watch(self) -> None:
         """Read one partition alone while too much waits."""
@@ -265,7 +242,3 @@ class Sink:
         for partition in self._held:
             behind = self._bus.end_offset(partition) - self._bus.position(partition)
             self.metrics.lag.labels(partition=partition.number).set(max(0, behind))
-
-
-def _tell(record: StepRecord, files: int, seconds: float) -> None:
-    log.info("%s: %d files in %.2f s", record.key.text, files, seconds)
