@@ -22,7 +22,7 @@ STEP_OUTCOMES = ("complete", "expired", "failed", "dropped")
 BUNDLE_OUTCOMES = ("taken", "refused")
 
 #: The way of one message, in the order of the way.
-STAGES = ("decode", "condition", "denoise", "encode", "publish")
+STAGES = ("decode", "condition", "denoise", "encode", "files", "publish")
 
 #: Around the objective of a step: seconds on a GPU, a minute or two on two cores.
 DELAY_BUCKETS_S = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
@@ -100,6 +100,10 @@ class Metrics(Board):
             "records", "GRIB messages read, by what became of them", ("outcome",)
         )
         self.steps = self._counter("steps", "Steps that ended, by how", ("outcome",))
+        self.files = self._counter("files", "Files written of complete steps", ("format",))
+        self.files_refused = self._counter(
+            "files_refused", "Complete steps that a kind of files cannot hold", ("format",)
+        )
         self.fields_published = self._counter("fields_published", "GRIB2 messages published")
         self.out_of_range = self._counter(
             "out_of_range", "Products that left the bundle's range", ("parameter",)
@@ -195,17 +199,6 @@ class SinkMetrics(Board):
         self.files = self._counter("sink_files", "Files written", ("format",))
         self.write_seconds = self._histogram(
             "sink_write_seconds", "Seconds for one step's files", STAGE_BUCKETS_S, ("format",)
-        )
-        self.out_of_range = self._counter(
-            "out_of_range", "Products that left the bundle's range", ("parameter",)
-        )
-        self.constraint_points = self._counter(
-            "constraint_points", "Points of draws that a constraint changed", CONSTRAINT_LABELS
-        )
-        self.constraint_change = self._counter(
-            "constraint_change",
-            "By how much, in the parameter's units, all points together",
-            CONSTRAINT_LABELS,
         )
         self.step_delay = self._histogram(
             "sink_step_delay_seconds",

@@ -22,6 +22,7 @@ from streamer.config import Config
 from streamer.dispatch import Dispatch
 from streamer.domain import Reason
 from streamer.downscale.engine_room import EngineRoom
+from streamer.filing import Filing
 from streamer.grib.box_means import box_means
 from streamer.grib.decode import decode, prepare
 from streamer.grib.encode import Imprint, refuse_unknown
@@ -35,6 +36,7 @@ from streamer.intake.settings import AssemblySettings
 from streamer.lines import Lines
 from streamer.model import Model, digest_of, open_model, refuse_other_input
 from streamer.order import Order
+from streamer.outlets.open import open_outlets
 from streamer.parts import Meters, Parts
 from streamer.reception import DeadLetters, Reception
 from streamer.service import Service
@@ -93,6 +95,8 @@ def composed(
     keep_freed_memory()
     around = around or Around()
     wake = threading.Event()
+    # The folders come first: what cannot be written must not be read.
+    outlets = open_outlets(config.output.files, config.input.steps, config.bus.transactional_id)
     with ExitStack() as stack:
         # The bus calls these only while it is polled, and that is done by the service.
         bus = open_bus(
@@ -116,6 +120,7 @@ def composed(
             meters,
             wake,
             around.now,
+            Filing(outlets, meters.metrics),
             _succession(factory, model.bundles, lines, around.change) if around.change else None,
         )
         # The line has its engines, and they must end with it: nobody else may hold them.

@@ -20,7 +20,7 @@ from streamer.grib.wants import Limits as GribLimits
 from streamer.grib.wants import Source
 from streamer.intake.ledger import METADATA_BYTES
 from streamer.opening import EngineSettings
-from streamer.outlets.settings import SinkSettings
+from streamer.outlets.settings import FileSettings, SinkSettings
 from streamer.products import Product, RegionChoice
 from streamer.reading import read
 from streamer.sampling import SamplerChoice
@@ -95,6 +95,8 @@ class OutputSettings:
     #: what could not be used, with the reason; `<topic>.dead` unless named
     dead_letter_topic: str = ""
     packing: Packing = Packing()
+    #: files that are written of every complete step, before it is published
+    files: tuple[FileSettings, ...] = ()
     #: what becomes of a parameter that leaves the bundle's range: published with a flag in the
     #: step's record; left out, which the record says; or nothing, and the daemon ends
     out_of_range: Literal["flag", "drop", "stop"] = "flag"

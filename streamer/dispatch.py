@@ -122,6 +122,11 @@ class Dispatch:
         share = order.condition_bytes // len(bundles)
         self._conditions = {n: Conditions(bundle, share) for n, bundle in bundles.items()}
         self._sound = ranges(order.bundle)
+        for parameter in order.bundle.channels:
+            metrics.out_of_range.labels(parameter=parameter)
+        for constraint, parameter in order.constraints.pairs:
+            for counter in (metrics.constraint_points, metrics.constraint_change):
+                counter.labels(constraint=constraint, parameter=parameter)
         self._patterns = tuple(order.pattern(one) for one in order.plan.makings)
         templates = Templates(order.packing, order.imprint)
         self._printer = Printer(

@@ -178,6 +178,15 @@ class Constraints:
     relations: tuple[Relation, ...] = ()
     conservation: tuple[Conservation, ...] = ()
 
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Each constraint with the parameter that it may change."""
+        return (
+            *(("bounds", one.parameter) for one in self.bounds),
+            *(("relation", one.below) for one in self.relations),
+            *(("conservation", one.parameter) for one in self.conservation),
+        )
+
     def among(self, names: Collection[str]) -> "Constraints":
         """Return those that concern no parameter but these."""
         return Constraints(

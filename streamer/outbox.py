@@ -3,7 +3,7 @@
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from engines.errors import DownscaledError
@@ -61,8 +61,15 @@ class Outbox:
     publication comes back as `Halted` until the loop has called `recall` and decided.
     """
 
-    def __init__(self, bus: Bus, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        wake: Callable[[], None],
+        before: Callable[[Sequence[Outgoing]], None] = lambda _: None,
+    ) -> None:
+        """before: called with the records of every transaction, ahead of it, on our thread."""
         self._bus = bus
+        self._before = before
         self._wake = wake
         self._waiting: queue.SimpleQueue[tuple[int, Publication] | None] = queue.SimpleQueue()
         # No SimpleQueue: its `get` with a timeout may wait for ever where the time is over at once.
@@ -132,6 +139,7 @@ class Outbox:
     def _publish(self, publication: Publication) -> Answer:
         started = time.monotonic()
         try:
+            self._before(publication.records)
             self._bus.publish(
                 publication.records,
                 {publication.partition: publication.commit},

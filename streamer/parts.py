@@ -9,6 +9,7 @@ from engines.errors import DownscaledError
 from monitoring.metrics import Metrics
 from monitoring.probes import Status
 from streamer.announcements import Announcer
+from streamer.filing import Filing
 from streamer.intake.assembly import Assembler
 from streamer.lines import Lines
 from streamer.reception import Reception
@@ -40,4 +41,5 @@ class Parts:
     meters: Meters
     wake: threading.Event
     now: Callable[[], datetime]
+    filing: Filing
     succession: Succession | None = None

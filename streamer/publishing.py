@@ -42,7 +42,7 @@ class Publishing:
         self._bus = bus
         self._parts = parts
         self._metrics = parts.meters.metrics
-        self._outbox = Outbox(bus, parts.wake.set)
+        self._outbox = Outbox(bus, parts.wake.set, parts.filing.write)
         self._held_back: list[Publication] = []
         self._failing_since: float | None = None
         self._try_again_at = 0.0

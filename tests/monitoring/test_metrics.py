@@ -12,6 +12,11 @@ PROMISED = {
     "downscaled_records": {"outcome"},
     "downscaled_steps": {"outcome"},
     "downscaled_fields_published": set(),
+    "downscaled_files": {"format"},
+    "downscaled_files_refused": {"format"},
+    "downscaled_out_of_range": {"parameter"},
+    "downscaled_constraint_points": {"constraint", "parameter"},
+    "downscaled_constraint_change": {"constraint", "parameter"},
     "downscaled_step_delay_seconds": set(),
     "downscaled_stage_seconds": {"stage"},
     "downscaled_denoiser_calls": {"device"},
@@ -39,6 +44,11 @@ def filled() -> Metrics:
     metrics.denoiser_batch.labels(device="cpu").set(1)
     metrics.denoiser_shortages.labels(device="cpu").inc(0)
     metrics.denoiser_engines.labels(device="cpu").set(1)
+    metrics.files.labels(format="grib").inc(1)
+    metrics.files_refused.labels(format="grib").inc(0)
+    metrics.out_of_range.labels(parameter="10u").inc(0)
+    metrics.constraint_points.labels(constraint="bounds", parameter="tp").inc(0.5)
+    metrics.constraint_change.labels(constraint="bounds", parameter="tp").inc(1e-3)
     metrics.lag.labels(partition="0").set(3)
     metrics.frontier_age.labels(partition="0").set(1.5)
     return metrics
