@@ -7,9 +7,11 @@ with the daemon the names of draws and their noise, and MIR's way to the network
 import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.io import netcdf_file
 
 from engines.networks import build
@@ -100,6 +102,15 @@ def denoiser(
         return clean
 
     return denoise
+
+
+def obedient(draw: NDArray[Any]) -> NDArray[Any]:
+    """Return a draw, (C, ...), without rain below 0 or dew points above the temperature."""
+    made = draw.copy()
+    rain, dew, warm = (NAMES.index(name) for name in ("tp", "2d", "2t"))
+    made[rain] = np.maximum(made[rain], 0.0)
+    made[dew] = np.minimum(made[dew], made[warm])
+    return made
 
 
 def start(forecast: Replayed, tile: Tile, step: int, number: int) -> torch.Tensor:

@@ -130,8 +130,10 @@ def import_bundle(folder: Path, globe: Globe) -> Imported:
     return Imported(globe, folder, files)
 
 
-def replay(folder: Path, imported: Imported, sender: Sender, steps: Iterable[int]) -> Replayed:
-    """Send a forecast through the bundle by `downscaled replay`."""
+def replay(
+    folder: Path, imported: Imported, sender: Sender, steps: Iterable[int], **more: Any
+) -> Replayed:
+    """Send a forecast through the bundle by `downscaled replay`; more: of its configuration."""
     given = {(n, step): coarse_message(n, step, sender) for step in steps for n in NAMES}
     (folder / "input").mkdir()
     for i, message in enumerate(given.values()):
@@ -143,6 +145,7 @@ def replay(folder: Path, imported: Imported, sender: Sender, steps: Iterable[int
         "model": {"bundle": str(imported.bundle), "draws": imported.globe.draws},
         "engine": {"cache": str(imported.folder / "cache")},
         "limits": {"workers": 1},
+        **more,
     }
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config))

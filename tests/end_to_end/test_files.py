@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,13 +20,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def output(folder: Path) -> dict[str, object]:
+def output(folder: Path) -> dict[str, Any]:
     files = [{"format": one, "folder": str(folder)} for one in ("grib", "record")]
     return {"output": {"files": files}}
 
 
 @pytest.fixture
-def world(small_wind_bundle: Path, output: dict[str, object]) -> Iterator[World]:
+def world(small_wind_bundle: Path, output: dict[str, Any]) -> Iterator[World]:
     config = config_of(small_wind_bundle, **output)
     made = World(House(open_model(config), config))
     yield made
@@ -37,7 +38,7 @@ def written(folder: Path) -> dict[str, bytes]:
 
 
 def test_each_published_step_has_its_files(
-    world: World, folder: Path, output: dict[str, object]
+    world: World, folder: Path, output: dict[str, Any]
 ) -> None:
     world.feed(forecast(**FIRST))
     work_off(world, **output)
@@ -57,7 +58,7 @@ def test_each_published_step_has_its_files(
 
 
 def test_a_step_whose_files_cannot_be_written_waits_until_they_can(
-    world: World, folder: Path, output: dict[str, object]
+    world: World, folder: Path, output: dict[str, Any]
 ) -> None:
     with world.daemon(**output) as service:
         service.turn()

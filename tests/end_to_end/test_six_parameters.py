@@ -8,6 +8,7 @@ import pytest
 
 from engines.bundle import open_manifest
 from streamer.downscale.tiles import Layout
+from streamer.grib import codes
 from streamer.grib.manifest import read_manifest
 from streamer.grib.wants import Wants
 from streamer.scoring import Results, read_known, score_results
@@ -18,6 +19,7 @@ from tests.end_to_end.six import (
     Globe,
     Imported,
     Replayed,
+    Sender,
     coarse_message,
     ecmwf,
     gfs,
@@ -86,6 +88,68 @@ def test_a_tile_is_what_the_plainest_loop_over_the_network_makes(
     expect_a_tile_of_the_plain_loop(forecast, step)
 
 
+def test_draws_obey_what_is_known_of_rain_and_dew(forecast: Replayed) -> None:
+    quality = [record["quality"] for record in forecast.records() if "step" in record]
+
+    told = {
+        (one["constraint"], one["parameter"]): one["share"]
+        for one in quality[0]["constraints"]["draws"]
+    }
+    # Random weights make rain negative, and dew points as they like.
+    assert told.keys() == {("bounds", "tp"), ("relation", "2d")}
+    assert all(0.0 < share < 1.0 for share in told.values())
+    for step in forecast.steps:
+        rain, dew, warm = (plain.published(forecast, step, n, 0) for n in ("tp", "2d", "2t"))
+        assert rain.min() >= 0.0
+        # Each was packed by itself, to 24 bits.
+        assert (dew - warm).max() < 1e-4
+
+
+RAIN = {
+    "name": "rain",
+    "parameters": ["tp", "2r"],
+    "of": ["draws", "mean", {"above": 0.0001, "of": "tp"}, {"quantile": 0.5}],
+    "draws": 3,
+}
+
+
+@pytest.mark.parametrize("sender", SENDERS, ids=["ecmwf", "gfs"])
+def test_statistics_of_rain_leave_as_amounts_of_the_step(
+    imported: Imported, tmp_path: Path, sender: Sender
+) -> None:
+    found = replay(tmp_path, imported, sender, (3, 6), products=[RAIN])
+
+    for step in (3, 6):
+        messages = found.fine(step)
+        draws = np.stack([amounts(m) for m in of_template(messages, "tp", 11)])
+        assert draws.shape == (3, *SMALL.shape)
+        (mean,) = of_template(messages, "tp", 12)
+        assert amounts(mean) == pytest.approx(draws.mean(axis=0), abs=1e-6 * draws.max())
+        (median,) = of_template(messages, "tp", 10)
+        assert amounts(median) == pytest.approx(np.median(draws, axis=0), abs=1e-6 * draws.max())
+        (probability,) = of_template(messages, "tp", 9)
+        # 0.1 mm an hour, over 3 hours, in the message's units.
+        limit = 0.0001 * APART * sender.rain_per_metre
+        share = (draws > limit).mean(axis=0)
+        assert amounts(probability) == pytest.approx(100 * share, abs=1e-3)
+        scaled, factor = keys_of(probability, "scaledValueOfUpperLimit", "scaleFactorOfUpperLimit")
+        assert scaled / 10**factor == pytest.approx(limit)
+        for message in (mean, median, probability):
+            assert keys_of(message, "stepRange") == (f"{step - APART}-{step}",)
+
+
+def of_template(messages: list[bytes], name: str, template: int) -> list[bytes]:
+    """Return the messages of a parameter whose product definition template is the given one."""
+    keys = "shortName", "productDefinitionTemplateNumber"
+    return [message for message in messages if keys_of(message, *keys) == (name, template)]
+
+
+def amounts(message: bytes) -> codes.Values:
+    """Return a message's values on the small globe."""
+    with codes.opened(message) as handle:
+        return handle.values().reshape(SMALL.shape)
+
+
 def test_scores_leave_out_what_gathers(forecast: Replayed, tmp_path: Path) -> None:
     """The same valid time may end two intervals, so precipitation would be held against another."""
     analyses = forecast_on_its_own_grid(forecast, tmp_path)
@@ -125,7 +189,7 @@ def expect_a_tile_of_the_plain_loop(forecast: Replayed, step: int) -> None:
     (_, below, *_), (left, right) = layout.rows.starts, neighbours(layout, tile.column)
     condition = plain.told(forecast, step)
     for number in range(forecast.imported.globe.draws):
-        wanted = plain.sampled(forecast, condition, tile, step, number)
+        wanted = plain.obedient(plain.sampled(forecast, condition, tile, step, number))
 
         for i, (name, spread) in enumerate(zip(NAMES, plain.spreads(), strict=True)):
             found = plain.published(forecast, step, name, number)
