@@ -3,10 +3,8 @@
 Source: NetCDF Climate and Forecast Metadata Conventions, version 1.11.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from streamer.domain import Array, Grid, Interval, StepKey
 from streamer.outlets.outlet import OutletError
@@ -64,16 +62,24 @@ class Scalar:
 class Variable:
     """One data variable of a step.
 
-    draws: the numbers of its draws, in the order of `values`; None for a statistic.
-    values: (D, H, W) of draws, (H, W) of a statistic.
+    draws: the numbers of its draws, in the order of `fields`; None for a statistic, which is
+    one field.
     """
 
     name: str
     attributes: Attributes
     draws: tuple[int, ...] | None
-    values: Array
+    fields: tuple[FineField, ...]
     level: Scalar | None
     interval: Interval | None
+
+    def values(self) -> Iterator[tuple[tuple[int, ...], Array]]:
+        """Yield where each field lies among the draws, (d,) or (), and its (H, W) values.
+
+        One after the other: a large ensemble need not be in memory at once.
+        """
+        for at, field in enumerate(self.fields):
+            yield (() if self.draws is None else (at,)), field.values()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,7 +164,7 @@ def _variable(group: Sequence[FineField]) -> Variable:
         name=f"{first.variable}{suffix}",
         attributes=_attributes(first),
         draws=tuple(field.names.draw or 0 for field in ordered) if is_draws else None,
-        values=np.stack([field.values for field in ordered]) if is_draws else first.values,
+        fields=tuple(ordered),
         level=_scalar(first.level),
         interval=first.interval,
     )

@@ -53,7 +53,7 @@ def write(path: Path, record: StepRecord, pieces: Sequence[Piece]) -> None:
         with memory.open(**profile) as file:
             file.update_tags(**_tags(record, fields[0]))
             for band, field in enumerate(fields, 1):
-                file.write(np.roll(field.values, shift, axis=1), band)
+                file.write(np.roll(field.values(), shift, axis=1), band)
                 file.set_band_description(band, band_name(field))
                 file.set_band_unit(band, field.units)
         path.write_bytes(memory.getbuffer())

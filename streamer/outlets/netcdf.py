@@ -9,6 +9,7 @@ import netCDF4
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.domain import Grid
 from streamer.outlets.cf import (
     LATITUDE,
     LONGITUDE,
@@ -48,7 +49,7 @@ def _write(path: Path, record: StepRecord, data: StepData, product: str) -> None
         for scalar in data.levels.values():
             _write_scalar(file, scalar.name, scalar.value, scalar.attributes)
         for variable in data.variables:
-            _write_variable(file, variable)
+            _write_variable(file, variable, data.grid)
 
 
 def _write_places(file: netCDF4.Dataset, data: StepData) -> None:
@@ -76,11 +77,10 @@ def _write_times(file: netCDF4.Dataset, data: StepData) -> None:
         bounds[:] = [[data.interval.start, data.interval.end]]
 
 
-def _write_variable(file: netCDF4.Dataset, variable: Variable) -> None:
+def _write_variable(file: netCDF4.Dataset, variable: Variable, grid: Grid) -> None:
     over = ("realization",) if variable.draws is not None else ()
     dimensions = (*over, "time", "latitude", "longitude")
-    rows, columns = variable.values.shape[-2:]
-    chunks = (*(1 for _ in over), 1, rows, columns)
+    chunks = (*(1 for _ in over), 1, *grid.shape)
     found = file.createVariable(
         variable.name, "f4", dimensions, compression="zlib", complevel=_EFFORT, shuffle=True,
         chunksizes=chunks, fill_value=np.float32(np.nan),
@@ -88,8 +88,9 @@ def _write_variable(file: netCDF4.Dataset, variable: Variable) -> None:
     level = [variable.level.name] if variable.level else []
     coordinates = " ".join(["forecast_reference_time", "forecast_period", *level])
     found.setncatts({**variable.attributes, "coordinates": coordinates})
-    # The one time stands between draws and places.
-    found[:] = np.expand_dims(variable.values, axis=-3)
+    for draw, values in variable.values():
+        # The one time stands between draws and places.
+        found[(*draw, 0)] = values
 
 
 def _write_axis(

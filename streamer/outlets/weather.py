@@ -4,7 +4,8 @@ The names come from ecCodes' own tables; CF standard names that those lack stand
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from streamer.domain import Array, Grid, Interval
@@ -34,9 +35,8 @@ _MINUTES = "m"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FineField:
-    """One published field as it stands in files.
+    """One published field as it stands in files; its values are decoded when they are written.
 
-    values: (H, W) float32, rows north to south, in `units`.
     variable: a name that CF allows, without its statistic: `u10`. units: as UDUNITS reads them,
     of the values; parameter_units: of the parameter, which a threshold is in.
     level: the vertical level's kind and height or pressure; None where it has none.
@@ -45,7 +45,7 @@ class FineField:
     """
 
     names: FieldNames
-    values: Array
+    message: bytes
     grid: Grid
     variable: str
     standard_name: str
@@ -61,21 +61,33 @@ class FineField:
         """The statistic's kind: `mean`, `quantile`, `above`; "" for a draw."""
         return (self.names.statistic or "").partition("-")[0]
 
+    def values(self) -> Array:
+        """Decode the values: (H, W) float32, rows north to south, in `units`."""
+        with _read(self.names.parameter, self.message) as handle:
+            return oriented(handle.values(), handle).astype("float32")
+
 
 def read_field(piece: Piece) -> FineField:
-    """Decode a published message; raises OutletError where it is not on a regular grid."""
+    """Read what a published message is; raises OutletError where it is not on a regular grid."""
     names = piece.entry.names
+    with _read(names.parameter, piece.message) as handle:
+        grid = read_grid(handle).regular
+        if grid is None:
+            raise OutletError(f"{names.parameter} is on a {handle.text('gridType')} grid")
+        return _field(handle, piece, grid)
+
+
+@contextmanager
+def _read(parameter: str, message: bytes) -> Iterator[Handle]:
     try:
-        with codes.opened(piece.message) as handle:
-            grid = read_grid(handle).regular
-            if grid is None:
-                raise OutletError(f"{names.parameter} is on a {handle.text('gridType')} grid")
-            return _field(handle, names, grid)
+        with codes.opened(message) as handle:
+            yield handle
     except (CodesError, GridError) as error:
-        raise OutletError(f"{names.parameter} cannot be read: {error}") from error
+        raise OutletError(f"{parameter} cannot be read: {error}") from error
 
 
-def _field(handle: Handle, names: FieldNames, grid: Grid) -> FineField:
+def _field(handle: Handle, piece: Piece, grid: Grid) -> FineField:
+    names = piece.entry.names
     variable, long_name, units = _NAMELESS.get(names.parameter) or (
         handle.text("cfVarName"),
         handle.text("name"),
@@ -85,7 +97,7 @@ def _field(handle: Handle, names: FieldNames, grid: Grid) -> FineField:
     is_chance = kind in ("above", "below")
     return FineField(
         names=names,
-        values=oriented(handle.values(), handle).astype("float32"),
+        message=piece.message,
         grid=grid,
         variable=_identifier(variable if variable != "unknown" else names.parameter),
         standard_name="" if is_chance else _standard_name(handle, names.parameter, units),

@@ -101,7 +101,7 @@ class ZarrOutlet:
                 "its store is laid out"
             )
         files = parted(self._settings, record, messages)
-        # All are read before any is written: a field that does not fit leaves nothing behind.
+        # All headers are read before anything is written: what does not fit leaves nothing behind.
         steps = {
             path: step_data(record, [read_field(piece) for piece in pieces])
             for path, pieces in files.items()
@@ -135,7 +135,9 @@ class ZarrOutlet:
         if data.interval is not None:
             _array(group, START)[at] = float(data.interval.start)
         for variable in data.variables:
-            _array(group, variable.name)[at] = variable.values
+            array = _array(group, variable.name)
+            for draw, values in variable.values():
+                array[(at, *draw)] = values
         store.settle()
         flags[at] = 1
         store.settle()
@@ -161,8 +163,9 @@ def _make(group: zarr.Group, plans: Iterable[Plan]) -> None:
 def _holds(group: zarr.Group, data: StepData, at: int) -> bool:
     """Whether the store has these very fields."""
     return all(
-        np.array_equal(np.asarray(_array(group, one.name)[at]), one.values, equal_nan=True)
+        np.array_equal(np.asarray(_array(group, one.name)[(at, *draw)]), values, equal_nan=True)
         for one in data.variables
+        for draw, values in one.values()
     )
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,6 +102,7 @@ def test_a_missing_library_is_named_with_what_to_install(
 #: Run in a process whose files may not grow: a disk that is full.
 _FULL = """
 import sys
+import tracemalloc
 from tests.published import publish_step
 from tests.streamer.outlets.files import outlet
 from pathlib import Path
@@ -149,3 +151,21 @@ def test_names_of_fields_part_files(tmp_path: Path) -> None:
 
     assert list(contents(tmp_path)) == ["ecmf/ifs/201810080000/0/a%2Fb/3.nc"]
     assert step.record.fields[0].names == FieldNames("a/b", "10u", draw=0)
+
+
+@pytest.mark.parametrize("kind", ["netcdf", "zarr"])
+def test_a_large_ensemble_is_not_held_at_once(kind: Format, tmp_path: Path) -> None:
+    grid = Grid(90.0, 0.0, 1.0, 1.0, 181, 360)
+    few, many = (publish_step(parameters=("10u",), draws=d, grid=grid) for d in (2, 20))
+    outlet(kind, tmp_path / "warm").write_step(few.record, few.messages)
+
+    peaks = []
+    for step in (few, many):
+        opened = outlet(kind, tmp_path / f"{len(step.messages)}")
+        tracemalloc.start()
+        opened.write_step(step.record, step.messages)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+
+    # Twenty draws as values take 5 MB.
+    assert peaks[1] - peaks[0] < 1_000_000
