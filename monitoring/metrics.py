@@ -116,6 +116,14 @@ class Metrics(Board):
             "By how much, in the parameter's units, all points together",
             CONSTRAINT_LABELS,
         )
+        self.verification_score = self._gauge(
+            "verification_score",
+            "Scores of what analyses told in the last hours, in the parameter's units",
+            ("parameter", "score"),
+        )
+        self.verification_steps = self._counter(
+            "verification_steps", "Parameters of steps, by whether they were scored", ("outcome",)
+        )
         self.step_delay = self._histogram(
             "step_delay_seconds",
             "From the arrival of a step's last field to the commit of its output",

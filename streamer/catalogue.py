@@ -6,7 +6,7 @@ amount that gathers also since a time. An archive may be far larger than memory.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -83,7 +83,8 @@ class Entry:
 
     factor: takes its values to `units`. grid: None if it is no regular one, see `where`.
     fill_missing: what stands for missing values, in `units`; None where none may be missing.
-    per_hour: whether an amount was made an amount an hour.
+    per_hour: whether an amount was made an amount an hour. held: its message, where `path` is
+    only the name of where it came from.
     """
 
     name: str
@@ -98,10 +99,13 @@ class Entry:
     factor: float = 1.0
     fill_missing: float | None = None
     per_hour: bool = False
+    held: bytes | None = None
 
     @property
     def message(self) -> bytes:
-        """Read its message again."""
+        """Read its message again, or take it out of the hand."""
+        if self.held is not None:
+            return self.held
         found = _pieces(self.path)[self.index]
         assert isinstance(found, bytes)
         return found
@@ -135,22 +139,39 @@ def catalogue(paths: Sequence[Path], manifest: GribManifest | None = None) -> tu
     manifest: names its parameters as the bundle does, in its units, accumulations as amounts an
     hour; other fields go by ecCodes' names. What is no GRIB is passed by with a warning.
     """
-    found: list[Entry] = []
-    for path in paths:
-        broken = []
-        for index, piece in enumerate(_pieces(path)):
-            if isinstance(piece, Rejected):
-                broken.append(piece.text)
-                continue
-            try:
-                with opened(piece) as handle:
-                    found.append(_entry(handle, path, index, manifest))
-            except (CodesError, ValueError, grids.GridError) as error:
-                broken.append(f"message {index + 1}: {error}")
-        if broken:
-            more = f"; and {len(broken) - 1} more" if len(broken) > 1 else ""
-            log.warning("passed by in %s: %s%s", path, broken[0], more)
+    return tuple(entry for path in paths for entry in _listed(_pieces(path), path, manifest))
+
+
+def entries_of(value: bytes, where: str, manifest: GribManifest | None = None) -> tuple[Entry, ...]:
+    """List every field of a record's value, which they keep; where: what errors call it."""
+    found = _listed(split(value, Limits()), Path(where), manifest, is_held=True)
     return tuple(found)
+
+
+def _listed(
+    pieces: Sequence[bytes | Rejected],
+    path: Path,
+    manifest: GribManifest | None,
+    *,
+    is_held: bool = False,
+) -> list[Entry]:
+    found: list[Entry] = []
+    broken = []
+    for index, piece in enumerate(pieces):
+        if isinstance(piece, Rejected):
+            broken.append(piece.text)
+            continue
+        try:
+            with opened(piece) as handle:
+                entry = _entry(handle, path, index, manifest)
+        except (CodesError, ValueError, grids.GridError) as error:
+            broken.append(f"message {index + 1}: {error}")
+            continue
+        found.append(replace(entry, held=piece) if is_held else entry)
+    if broken:
+        more = f"; and {len(broken) - 1} more" if len(broken) > 1 else ""
+        log.warning("passed by in %s: %s%s", path, broken[0], more)
+    return found
 
 
 def _pieces(path: Path) -> list[bytes | Rejected]:

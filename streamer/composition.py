@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from scipy.sparse import csr_array
 
 from engines.bundle import Bundle, open_manifest
+from engines.errors import UsageError
 from monitoring.metrics import Metrics
 from monitoring.probes import Status
 from streamer.allocator import keep_freed_memory
@@ -34,6 +35,7 @@ from streamer.intake.assembly import Assembler
 from streamer.intake.runs import Expected
 from streamer.intake.settings import AssemblySettings
 from streamer.lines import Lines
+from streamer.live import FolderSource, LiveThread, LiveVerification, Source, TopicSource
 from streamer.model import Model, digest_of, open_model, refuse_other_input
 from streamer.order import Order
 from streamer.outlets.open import open_outlets
@@ -76,12 +78,14 @@ class Around:
     expected: the lead times of a run, in minutes, where the configuration does not decide.
     workers: idle ones that outlive the daemon, for whoever opens one after another.
     change: set by whoever wants another bundle looked for; None keeps to the model.
+    open_analyses: opens the bus that analyses come from, on a group of its own.
     """
 
     now: Callable[[], datetime] = utc_now
     expected: Expected | None = None
     workers: Workers | None = None
     change: threading.Event | None = None
+    open_analyses: Callable[[], Bus] | None = None
 
 
 @contextmanager
@@ -107,7 +111,8 @@ def composed(
         workers = around.workers or stack.enter_context(open_workers(config, model))
         pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count() or 2, "encoder"))
         workers.warm()
-        factory = _Factory(config, bus, pool, meters.metrics, wake)
+        live = _live(config, model, meters.metrics, around, stack)
+        factory = _Factory(config, bus, pool, meters.metrics, wake, live)
         lines = Lines(factory.line(model))
         stack.callback(lines.close, 5.0)
         assembler = Assembler(_assembly(config, model, around.expected))
@@ -128,6 +133,27 @@ def composed(
         service = Service(config, bus, parts)
         stack.callback(service.close)
         yield service
+
+
+def _live(
+    config: Config, model: Model, metrics: Metrics, around: Around, stack: ExitStack
+) -> LiveVerification | None:
+    """Open the room of verification, if the configuration has one; it ends with the stack."""
+    settings, manifest = config.verification, model.manifest
+    if settings is None:
+        return None
+    product = settings.product or config.drawn_products[0]
+    live = LiveVerification(settings.limits, product, manifest, metrics, around.now)
+    source: Source
+    if settings.topic is None:
+        source = FolderSource(settings.folders, manifest)
+    elif around.open_analyses is None:
+        raise UsageError("verification.topic needs a broker; here only folders can be looked at")
+    else:
+        since = around.now() - timedelta(hours=settings.limits.window_h)
+        source = TopicSource(around.open_analyses, manifest, since)
+    stack.callback(LiveThread(live, source, settings.every_s).close)
+    return live
 
 
 def open_workers(config: Config, model: Model) -> Workers:
@@ -166,7 +192,9 @@ class _Factory:
         pool: ThreadPoolExecutor,
         metrics: Metrics,
         wake: threading.Event,
+        live: LiveVerification | None,
     ) -> None:
+        self._live = live
         self.config = config
         self.metrics = metrics
         self._pool = pool
@@ -186,7 +214,8 @@ class _Factory:
         for room in rooms.values():
             room.start()
         order = self._order(model)
-        return Dispatch(order, model.spec, rooms, self._pool, self.metrics, self._wake.set)
+        shared = self._pool, self.metrics, self._wake.set, self._live
+        return Dispatch(order, model.spec, rooms, *shared)
 
     def _order(self, model: Model) -> Order:
         config, output, sampler = self.config, self.config.output, self.config.sampler

@@ -25,6 +25,7 @@ from streamer.products import Product, RegionChoice
 from streamer.reading import read
 from streamer.sampling import SamplerChoice
 from streamer.steps import Steps
+from streamer.verify.live import LiveSettings
 
 
 class ConfigError(UsageError):
@@ -152,6 +153,27 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class VerificationSettings:
+    """Analyses that the draws are held to while the daemon runs."""
+
+    #: GRIB in folders, whose files are read as they appear
+    folders: tuple[Path, ...] = ()
+    #: or a topic of GRIB
+    topic: str | None = None
+    #: whose draws are scored; None: those of the first product that publishes draws
+    product: str | None = None
+    #: between two looks for analyses
+    every_s: float = 30.0
+    limits: LiveSettings = LiveSettings()
+
+    def __post_init__(self) -> None:
+        """Refuse no source of analyses, or two."""
+        if bool(self.folders) == bool(self.topic):
+            raise ValueError("found folders and topic, or neither, wanted one of them")
+        _refuse_not_positive(self, "every_s")
+
+
+@dataclass(frozen=True, slots=True)
 class MetricsSettings:
     """Where /metrics, /live and /ready are served."""
 
@@ -195,8 +217,16 @@ class Config:
     engine: EngineSettings = field(default_factory=EngineSettings)
     metrics: MetricsSettings = MetricsSettings()
     limits: Limits = field(default_factory=Limits)
+    verification: VerificationSettings | None = None
     #: what `downscaled sink` writes; the daemon has no use for it
     sink: SinkSettings | None = None
+
+    @property
+    def drawn_products(self) -> tuple[str, ...]:
+        """The names of the products whose draws are published."""
+        return tuple(
+            one.name for one in self.products if any(told.statistic is None for told in one.of)
+        )
 
 
 def load(path: Path) -> Config:
@@ -248,9 +278,24 @@ def _contradictions(config: Config) -> list[str]:
         names = [one.name for one in named_ones]
         if len(set(names)) < len(names):
             faults.append(f"{place}: found the names {', '.join(names)}, wanted each once")
+    faults += _verification_faults(config)
     if not config.products:
         faults.append("products: found none, wanted at least one, or no such key for all draws")
     return faults
+
+
+def _verification_faults(config: Config) -> list[str]:
+    settings = config.verification
+    if settings is None:
+        return []
+    drawn = config.drawn_products
+    if settings.product is not None and settings.product not in drawn:
+        found = f"found {settings.product}"
+    elif not drawn:
+        found = "found no product that publishes draws"
+    else:
+        return []
+    return [f"verification.product: {found}, wanted one of draws ({', '.join(drawn) or 'none'})"]
 
 
 def _refuse_not_positive(settings: typing.Any, *names: str) -> None:

@@ -24,6 +24,7 @@ from streamer.ensemble import Ensemble
 from streamer.grib.templates import Templates
 from streamer.intake.accumulation import rates
 from streamer.judgement import Judgement, judged, told
+from streamer.live import LiveVerification
 from streamer.order import Order
 from streamer.plan import Drawn, Strand
 from streamer.printer import Pair, Printer
@@ -94,7 +95,7 @@ class Dispatch:
     """The steps between complete and published; belongs to the loop's thread.
 
     Conditioning, gathering and encoding run in `pool`, each network on its room's own threads.
-    rooms: by the number of their bundle and the name of their network.
+    rooms: by the number of their bundle and the name of their network. live: shown the draws.
     """
 
     def __init__(
@@ -105,8 +106,10 @@ class Dispatch:
         pool: ThreadPoolExecutor,
         metrics: Metrics,
         wake: Callable[[], None],
+        live: LiveVerification | None = None,
     ) -> None:
         self._order = order
+        self._live = live
         self._rooms = tuple(rooms.values())
         words = f"{engine.backend} {engine.version} {engine.precision} {engine.device}"
         #: what the records of its steps say of their making
@@ -247,11 +250,19 @@ class Dispatch:
         )
         if begun.fault:
             return
+        self._show(begun)
         for ensemble, parameters in zip(begun.ensembles, self._judge(begun), strict=True):
             for parameter in parameters:
                 part = self._pool.submit(self._encode_parameter, begun, ensemble, parameter)
                 part.add_done_callback(lambda _: self._wake())
                 begun.parts.append(part)
+
+    def _show(self, begun: _Begun) -> None:
+        """Let draws be verified, once their analyses come; no fault of that is the step's."""
+        for ensemble in begun.ensembles:
+            if self._live is not None and self._live.product == ensemble.making.name:
+                task = self._pool.submit(self._live.take, begun.step, ensemble, self._order.bundle)
+                task.add_done_callback(_failure)
 
     def _judge(self, begun: _Begun) -> list[tuple[str, ...]]:
         """Return which parameters of each product are published; note what is wrong with them.

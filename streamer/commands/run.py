@@ -4,6 +4,7 @@ import argparse
 import logging
 import threading
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from engines.errors import UsageError
@@ -67,4 +68,11 @@ def _prepared(
             lost=lost,
         )
 
-    return meters, composed(config, model, open_bus, meters, Around(change=change))
+    def open_analyses() -> Bus:
+        # Every instance has draws of its own, so each reads all analyses.
+        group = f"{config.bus.group_id}.verification.{config.bus.instance}"
+        topic = config.verification.topic if config.verification else None
+        return KafkaBus(replace(config.bus, group_id=group), [topic] if topic else [])
+
+    around = Around(change=change, open_analyses=open_analyses)
+    return meters, composed(config, model, open_bus, meters, around)

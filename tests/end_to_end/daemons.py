@@ -6,7 +6,7 @@ one. It may be abandoned at any turn, as `kill -9` does; a new one knows only wh
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,6 +15,7 @@ from typing import Any
 from streamer.bus.memory import MemoryBus
 from streamer.bus.memory_broker import MemoryBroker
 from streamer.bus.record import (
+    Bus,
     BusError,
     Commit,
     Fenced,
@@ -127,6 +128,7 @@ class World:
     partitions: int = 1
     field_limit: int = 1 << 20
     change: threading.Event | None = None
+    open_analyses: Callable[[], Bus] | None = None
 
     def __post_init__(self) -> None:
         self.broker = MemoryBroker(clock=lambda: self.clock.now().timestamp())
@@ -158,7 +160,12 @@ class World:
             return bus
 
         with self.house.workers() as workers, ExitStack() as stack:
-            around = Around(now=self.clock.now, workers=workers, change=self.change)
+            around = Around(
+                now=self.clock.now,
+                workers=workers,
+                change=self.change,
+                open_analyses=self.open_analyses,
+            )
             daemon = composed(config, chosen, open_bus, self.meters[-1], around)
             # The daemon's alone from here on.
             del chosen, model

@@ -17,6 +17,8 @@ PROMISED = {
     "downscaled_out_of_range": {"parameter"},
     "downscaled_constraint_points": {"constraint", "parameter"},
     "downscaled_constraint_change": {"constraint", "parameter"},
+    "downscaled_verification_score": {"parameter", "score"},
+    "downscaled_verification_steps": {"outcome"},
     "downscaled_step_delay_seconds": set(),
     "downscaled_stage_seconds": {"stage"},
     "downscaled_denoiser_calls": {"device"},
@@ -49,6 +51,8 @@ def filled() -> Metrics:
     metrics.out_of_range.labels(parameter="10u").inc(0)
     metrics.constraint_points.labels(constraint="bounds", parameter="tp").inc(0.5)
     metrics.constraint_change.labels(constraint="bounds", parameter="tp").inc(1e-3)
+    metrics.verification_score.labels(parameter="10u", score="crps").set(0.5)
+    metrics.verification_steps.labels(outcome="matched").inc(1)
     metrics.lag.labels(partition="0").set(3)
     metrics.frontier_age.labels(partition="0").set(1.5)
     return metrics
