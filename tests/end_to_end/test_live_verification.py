@@ -1,23 +1,29 @@
 """The daemon's own scores: draws are held to analyses that come hours later."""
 
 import os
+import uuid
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from engines.bundle import open_manifest
 from engines.errors import UsageError
+from streamer.bus.kafka import KafkaBus
 from streamer.bus.memory import MemoryBus
 from streamer.bus.record import Outgoing
 from streamer.grib import codes
+from streamer.grib.manifest import read_manifest
+from streamer.live import TopicSource
 from streamer.model import open_model
 from streamer.service import Service
 from streamer.verify.scores import area_weights, fair_crps
 from tests.end_to_end.daemons import House, World, config_of, drain, forecast
 from tests.end_to_end.test_succession import look_until
+from tests.kafka_broker import Broker
 from tests.wind import SMALL, wind_message
 
 FIRST = {"members": (0,), "hours": (0,)}
@@ -109,6 +115,33 @@ def test_analyses_of_a_topic_may_come_before_the_forecast(
 
         expect_scores_of(world, service, (0, 6))
         service.stop(10)
+
+
+@pytest.mark.kafka
+def test_a_topic_on_a_real_broker_is_read_to_its_end_and_on(
+    kafka_broker: Broker, small_wind_bundle: Path
+) -> None:
+    group = f"scores-{uuid.uuid4().hex[:8]}"
+    topic = kafka_broker.create(group, 2)
+    writer = kafka_broker.producer()
+    for key, value in ((b"a", analysis(0)), (b"b", b"no GRIB"), (b"c", analysis(6))):
+        writer.produce(topic, value, key)
+    writer.flush()
+    manifest = read_manifest(open_manifest(small_wind_bundle).grib)
+    settings = kafka_broker.settings(group)
+    since = datetime.now(UTC) - timedelta(hours=1)
+    source = TopicSource(lambda: KafkaBus(settings, [topic]), manifest, since)
+
+    found: list[int] = []
+    while len(found) < 2:
+        found += [entry.moment.valid_time.hour for entry in source.arrived(since)]
+    writer.produce(topic, analysis(12), b"d")
+    writer.flush()
+    while len(found) < 3:
+        found += [entry.moment.valid_time.hour for entry in source.arrived(since)]
+    source.close()
+
+    assert sorted(found) == [0, 6, 12]
 
 
 @pytest.mark.parametrize(
