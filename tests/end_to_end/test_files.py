@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xarray as xr
 
+from streamer.grib import codes
 from streamer.model import open_model
 from streamer.records import StepRecord, parse
 from tests.end_to_end.daemons import House, World, config_of, drain, forecast, work_off
@@ -82,3 +84,41 @@ def test_a_step_whose_files_cannot_be_written_waits_until_they_can(
 
     assert len(world.steps) == 3
     assert len(written(folder)) == 6
+
+
+def test_every_kind_of_product_becomes_a_variable(small_wind_bundle: Path, tmp_path: Path) -> None:
+    told: dict[str, Any] = {
+        "output": {"files": [{"format": "netcdf", "folder": str(tmp_path / "fine")}]},
+        "products": [
+            {
+                "name": "corner",
+                "region": {"centre": [60, -10]},
+                "of": ["draws", "mean", {"quantile": 0.9}, {"above": 9.5, "of": "10si"}],
+                "parameters": ["10u", "10si"],
+            }
+        ],
+    }
+    config = config_of(small_wind_bundle, **told)
+    world = World(House(open_model(config), config))
+    world.feed(forecast(**FIRST))
+    work_off(world, **told)
+    world.house.close()
+
+    path = tmp_path / "fine" / "ecmf" / "-" / "201810080000" / "0" / "corner" / "6.nc"
+    (step,) = (one for one in world.steps if one.key.minutes == 360)
+    with xr.open_dataset(path) as found:
+        assert found.longitude.values[0] == -70.0
+        names = {
+            (e.names.parameter, e.names.statistic or e.names.draw): world.fields[e.id]
+            for e in step.fields
+        }
+        for variable, name in (
+            ("u10_mean", ("10u", "mean")),
+            ("si10_quantile_0_9", ("10si", "quantile-0.9")),
+            ("si10_above_9_5", ("10si", "above-9.5")),
+        ):
+            with codes.opened(names[name]) as handle:
+                wanted = handle.values().reshape(8, 12)
+            assert found[variable].values[0] == pytest.approx(wanted, rel=1e-6)
+        assert found["u10"].shape == (2, 1, 8, 12)
+        assert found["si10_above_9_5"].attrs["units"] == "%"
