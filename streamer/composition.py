@@ -35,14 +35,20 @@ from streamer.intake.assembly import Assembler
 from streamer.intake.runs import Expected
 from streamer.intake.settings import AssemblySettings
 from streamer.lines import Lines
-from streamer.live import FolderSource, LiveThread, LiveVerification, Source, TopicSource
 from streamer.model import Model, digest_of, open_model, refuse_other_input
-from streamer.order import Order
 from streamer.outlets.open import open_outlets
 from streamer.parts import Meters, Parts
+from streamer.products.order import Order
 from streamer.reception import DeadLetters, Reception
 from streamer.service import Service
 from streamer.succession import Succession
+from streamer.verification.live import (
+    FolderSource,
+    LiveThread,
+    LiveVerification,
+    Source,
+    TopicSource,
+)
 
 #: The group of a daemon in memory, where the configuration names none.
 _MEMORY = "memory"

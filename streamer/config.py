@@ -21,7 +21,7 @@ from streamer.grib.wants import Source
 from streamer.intake.ledger import METADATA_BYTES
 from streamer.opening import EngineSettings
 from streamer.outlets.settings import FileSettings, SinkSettings
-from streamer.products import Product, RegionChoice
+from streamer.products.settings import Product, RegionChoice
 from streamer.reading import read
 from streamer.sampling import SamplerChoice
 from streamer.steps import Steps

@@ -20,16 +20,16 @@ from streamer.downscale.labels import labels
 from streamer.downscale.prepared import Conditions
 from streamer.downscale.products import ranges
 from streamer.downscale.work import Work, noise_keys
-from streamer.ensemble import Ensemble
 from streamer.grib.templates import Templates
 from streamer.intake.accumulation import rates
-from streamer.judgement import Judgement, judged, told
-from streamer.live import LiveVerification
-from streamer.order import Order
-from streamer.plan import Drawn, Strand
-from streamer.printer import Pair, Printer
+from streamer.products.ensemble import Ensemble
+from streamer.products.judgement import Judgement, judged, told
+from streamer.products.order import Order
+from streamer.products.plan import Drawn, Strand
+from streamer.products.printer import Pair, Printer
 from streamer.reception import Tenure
 from streamer.records import FieldEntry, Plain
+from streamer.verification.live import LiveVerification
 
 log = logging.getLogger(__name__)
 

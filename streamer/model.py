@@ -12,7 +12,7 @@ from streamer.downscale.labels import refuse_unknown
 from streamer.downscale.tiles import Layout
 from streamer.grib.manifest import GribManifest, read_manifest
 from streamer.opening import open_engines
-from streamer.plan import Member, Plan, Wishes, make_plan
+from streamer.products.plan import Member, Plan, Wishes, make_plan
 
 #: A network, by the number of its bundle and its name in that.
 Named = tuple[int, str]

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from engines.bundle import open_manifest
 from engines.errors import UsageError
-from streamer.analyses import Truth
-from streamer.baselines import Baseline, BundleFiles, CoarseFiles, CoarsenedTruth
-from streamer.catalogue import catalogue
 from streamer.commands import console
 from streamer.commands.replay import find_files
 from streamer.grib.manifest import GribManifest, read_manifest
 from streamer.steps import StepsError, parse_list
-from streamer.verification import Outcome, Wish, verify
+from streamer.verification.analyses import Truth
+from streamer.verification.baselines import Baseline, BundleFiles, CoarseFiles, CoarsenedTruth
+from streamer.verification.catalogue import catalogue
+from streamer.verification.forecasts import Outcome, Wish, verify
 from streamer.verify.report import page
 from streamer.verify.table import table
 

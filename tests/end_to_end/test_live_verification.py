@@ -17,9 +17,9 @@ from streamer.bus.memory import MemoryBus
 from streamer.bus.record import Outgoing
 from streamer.grib import codes
 from streamer.grib.manifest import read_manifest
-from streamer.live import TopicSource
 from streamer.model import open_model
 from streamer.service import Service
+from streamer.verification.live import TopicSource
 from streamer.verify.scores import area_weights, fair_crps
 from tests.end_to_end.daemons import House, World, config_of, drain, forecast
 from tests.end_to_end.test_succession import look_until

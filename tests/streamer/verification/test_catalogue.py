@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from engines.errors import UsageError
-from streamer.catalogue import catalogue
 from streamer.domain import Interval, Statistic
 from streamer.grib import codes
 from streamer.grib.known import resized_globe
 from streamer.grib.manifest import read_manifest
+from streamer.verification.catalogue import catalogue
 from tests.end_to_end.six import NAMES, coarse_message, ecmwf, gfs, weather
 from tests.streamer.grib_files import GLOBE, fine, summary, written
 from tests.wind import SMALL, wind_message

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from streamer.ensemble import Ensemble
-from streamer.quality import Ranges
+from streamer.products.ensemble import Ensemble
+from streamer.products.quality import Ranges
 
 
 @dataclass(frozen=True, slots=True)

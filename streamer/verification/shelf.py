@@ -12,7 +12,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.catalogue import Entry, Moment
+from streamer.verification.catalogue import Entry, Moment
 
 Array64 = NDArray[np.float64]
 

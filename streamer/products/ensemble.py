@@ -17,8 +17,8 @@ from streamer.downscale import derived, regions
 from streamer.downscale.boxes import Boxes
 from streamer.downscale.constraints import Change, Coarse, constrain
 from streamer.downscale.statistics import Accumulator
-from streamer.plan import Drawn, Making
-from streamer.quality import Quality
+from streamer.products.plan import Drawn, Making
+from streamer.products.quality import Quality
 
 
 @dataclass(frozen=True, slots=True, eq=False)

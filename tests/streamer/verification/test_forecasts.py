@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from engines.errors import UsageError
-from streamer.analyses import Truth
-from streamer.baselines import BundleFiles, CoarseFiles, CoarsenedTruth
-from streamer.catalogue import Entry, catalogue
 from streamer.domain import Array, Grid, Interval, Statistic
 from streamer.downscale.derived import wind_speed
 from streamer.grib import codes
 from streamer.grib.known import resized_globe
 from streamer.grib.manifest import read_manifest
 from streamer.training_set import interpolated_twin
-from streamer.verification import Wish, verify
+from streamer.verification.analyses import Truth
+from streamer.verification.baselines import BundleFiles, CoarseFiles, CoarsenedTruth
+from streamer.verification.catalogue import Entry, catalogue
+from streamer.verification.forecasts import Wish, verify
 from streamer.verify.scores import area_weights
 from streamer.verify.sums import sums
 from tests.end_to_end.six import NAMES, coarse_message, ecmwf, gfs, weather

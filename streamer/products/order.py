@@ -12,9 +12,9 @@ from engines.calibration import sampler_to_plain
 from streamer.domain import Constraints
 from streamer.downscale.boxes import Boxes
 from streamer.downscale.work import Fusion, Recipe
-from streamer.ensemble import Pattern
 from streamer.grib.encode import Imprint, Packing
-from streamer.plan import Making, Plan, Strand
+from streamer.products.ensemble import Pattern
+from streamer.products.plan import Making, Plan, Strand
 from streamer.records import Plain
 
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import UsageError
-from streamer.analyses import Truth
-from streamer.baselines import Baseline
-from streamer.catalogue import Entry, Moment
 from streamer.domain import Grid, Statistic
-from streamer.published import Ensemble, Summary, ensembles, from_inputs, summaries
+from streamer.verification.analyses import Truth
+from streamer.verification.baselines import Baseline
+from streamer.verification.catalogue import Entry, Moment
+from streamer.verification.published import Ensemble, Summary, ensembles, from_inputs, summaries
 from streamer.verify.told import StatisticScorer, Told
 from streamer.verify.verified import Verified
 from streamer.verify.verifier import State, Subject, Verifier

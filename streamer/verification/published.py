@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import UsageError
-from streamer.catalogue import Entry, Moment
 from streamer.domain import Grid, Statistic
 from streamer.downscale.derived import DERIVED, derive
+from streamer.verification.catalogue import Entry, Moment
 from streamer.verify.told import SCORED
 
 Array64 = NDArray[np.float64]

@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import UsageError
-from streamer.catalogue import Entry, Moment
 from streamer.domain import Grid
 from streamer.downscale.derived import DERIVED
 from streamer.grib.grids import reach
-from streamer.published import from_inputs
-from streamer.shelf import Shelf
+from streamer.verification.catalogue import Entry, Moment
+from streamer.verification.published import from_inputs
+from streamer.verification.shelf import Shelf
 from streamer.verify.matching import window
 
 Array64 = NDArray[np.float64]

@@ -17,7 +17,7 @@ from streamer.downscale.statistics import refuse_unfit
 from streamer.downscale.tiles import Layout
 from streamer.downscale.work import Fusion
 from streamer.grib.encode import MOST_FORECASTS, refuse_unencodable
-from streamer.products import Product, RegionChoice
+from streamer.products.settings import Product, RegionChoice
 from streamer.sampling import Chosen, SamplerChoice
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from streamer.domain import Array
 from streamer.downscale.constraints import Change
-from streamer.quality import Quality
+from streamer.products.quality import Quality
 
 CHANNELS = ("10u", "10v")
 SOUND = {"10u": (-100.0, 100.0), "10v": (-90.5, 90.5)}

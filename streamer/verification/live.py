@@ -15,12 +15,12 @@ from engines.bundle import Bundle
 from engines.errors import DownscaledError
 from monitoring.metrics import Metrics
 from streamer.bus.record import Bus
-from streamer.catalogue import Entry, catalogue, entries_of
 from streamer.domain import Step
 from streamer.downscale import regions
 from streamer.downscale.condition import interpolated
-from streamer.ensemble import Ensemble
 from streamer.grib.manifest import GribManifest
+from streamer.products.ensemble import Ensemble
+from streamer.verification.catalogue import Entry, catalogue, entries_of
 from streamer.verify.live import LiveScores, LiveSettings, Published
 from streamer.verify.sums import PointScores
 from streamer.watching import Arrivals, look_at

@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import UsageError
-from streamer.analyses import Truth
-from streamer.catalogue import Entry, Moment
 from streamer.domain import Field, Grid
 from streamer.grib import regrid
 from streamer.grib.decode import decode
 from streamer.grib.grids import reach
 from streamer.grib.manifest import Coarse, GribManifest
 from streamer.grib.wants import Wants
-from streamer.shelf import Shelf
+from streamer.verification.analyses import Truth
+from streamer.verification.catalogue import Entry, Moment
+from streamer.verification.shelf import Shelf
 from streamer.verify.matching import window
 
 Array64 = NDArray[np.float64]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from engines.errors import DownscaledError
 from streamer.bus.record import Outgoing
 from streamer.domain import Interval, Statistic, Step, StepKey
-from streamer.ensemble import Ensemble
 from streamer.grib.encode import (
     PARAM_TARGETS,
     Draw,
@@ -19,6 +18,7 @@ from streamer.grib.encode import (
 from streamer.grib.templates import Templates
 from streamer.headers import Sender, field_headers
 from streamer.intake.accumulation import step_interval
+from streamer.products.ensemble import Ensemble
 from streamer.records import FieldEntry, FieldNames, list_field
 
 #: A published field: how its step's record lists it, and what the topic gets.

@@ -1,0 +1,1 @@
+"""What is published of a step: products as configured, planned, gathered, judged, printed."""

@@ -1,0 +1,1 @@
+"""Forecasts held to what was true."""
