@@ -21,8 +21,11 @@ from streamer.verify.ridge import Ridge, fit_ridge
 COARSE_OPERATOR = "grid-box-average"
 #: MIR's cubic stencils need a globe around them.
 INTERPOLATION, INTERPOLATION_WITHIN = "structured-bicubic", "bilinear"
-#: Rows near the poles count little in the scores, but not nothing in the loss.
-POLAR_FLOOR = 0.3
+#: What a row counts in the loss, one at the equator 1: by its area, at least so much.
+LEAST_ROW = 0.3
+#: Rows at the poles show winds on squeezed points, which one network must learn beside all others;
+#: from the first latitude to the second their count rises to so much. Scores count them by area.
+POLAR_ROW, POLAR_FROM_DEG, POLAR_WHOLE_DEG = 1.3, 60.0, 72.0
 #: Constants that change their sign where north and south change places.
 TURNED = ("sin_latitude",)
 
@@ -85,8 +88,10 @@ class Material:
 
 def row_weights(grid: Grid) -> Array:
     """Return what each row counts in a loss, (H,)."""
-    cosine = np.cos(np.deg2rad(grid.latitudes))
-    return np.asarray(POLAR_FLOOR + (1 - POLAR_FLOOR) * cosine, dtype=np.float32)
+    usual = LEAST_ROW + (1 - LEAST_ROW) * np.cos(np.deg2rad(grid.latitudes))
+    ramp = (np.abs(grid.latitudes) - POLAR_FROM_DEG) / (POLAR_WHOLE_DEG - POLAR_FROM_DEG)
+    polar = POLAR_ROW * np.clip(ramp, 0.0, 1.0)
+    return np.asarray(np.maximum(usual, polar), dtype=np.float32)
 
 
 def mirror(

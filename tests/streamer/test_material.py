@@ -10,7 +10,7 @@ from engines.errors import UsageError
 from streamer.archive import Archive, Found, StateKey
 from streamer.domain import Array, Grid
 from streamer.grib.manifest import read_manifest
-from streamer.material import Material, coarse_grid, gather
+from streamer.material import Material, coarse_grid, gather, row_weights
 from streamer.training_set import normalise
 
 GLOBE = Grid(90.0, 0.0, 1.0, 1.0, 181, 360)
@@ -127,3 +127,13 @@ def test_coarse_points_that_are_none_of_the_archive_are_refused(shared_data: Pat
 
     with pytest.raises(UsageError, match="wanted --coarse to be a multiple"):
         gather(area_of(Grid(58.0, -10.0, 0.3, 0.3, 28, 41)), surface, 1.0, 1)
+
+
+def test_rows_count_by_their_area_and_more_about_the_poles() -> None:
+    weights = row_weights(GLOBE)
+
+    assert weights[90] == 1.0
+    assert weights[90 - 45] == pytest.approx(0.3 + 0.7 * np.cos(np.pi / 4))
+    assert (weights[:19] == np.float32(1.3)).all()
+    assert weights[90 - 66] == pytest.approx(0.65)
+    assert np.array_equal(weights, weights[::-1])
