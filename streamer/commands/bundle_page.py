@@ -33,6 +33,7 @@ def facts(model: Model, statistics: Mapping[str, Normalisation], weights: int) -
         "grid": model["grib"].get("grid", {}),
         "coarse": model["grib"].get("coarse", {}),
         "interpolation": model["grib"].get("interpolation", "resize"),
+        "constraints": model["grib"].get("constraints"),
         "constants": model["constants"],
         "labels": model["labels"],
         "network": {**model.get("network", {}), "parameters": weights},
@@ -59,6 +60,7 @@ def page(found: Mapping[str, Any]) -> str:
         _normalisation(found),
         _condition(found),
         _network(found),
+        _constraints(found),
         _cost(found),
         _table(found),
         "## How it was made\n" + "\n".join(_lines(found["training"])),
@@ -168,6 +170,22 @@ def _network(found: Mapping[str, Any]) -> str:
         f"- Tiles of {height}x{width} points that share at least {rows}x{columns}: "
         f"{found['tiles']} for the whole grid."
     )
+
+
+def _end(bound: float | None) -> str:
+    return "any" if bound is None else f"{bound:g}"
+
+
+def _constraints(found: Mapping[str, Any]) -> str:
+    part = found["constraints"] or {}
+    lines = [
+        f"- {name}: {_end(low)} to {_end(high)}."
+        for name, (low, high) in part.get("bounds", {}).items()
+    ]
+    lines += [f"- {one['below']} not above {one['above']}." for one in part.get("relations", [])]
+    kept = {name: way for name, way in part.get("conservation", {}).items() if way != "none"}
+    lines += [f"- Box means of {name} are the coarse field's, {way}." for name, way in kept.items()]
+    return "\n".join(["## What every draw must obey", *lines]) if lines else ""
 
 
 def _cost(found: Mapping[str, Any]) -> str:

@@ -199,7 +199,7 @@ def _entry(handle: Handle, path: Path, index: int, manifest: GribManifest | None
     is_share = statistic is not None and statistic.kind in ("above", "below")
     return Entry(
         name=name,
-        units=units,
+        units=f"{units} h**-1" if is_rate else units,
         moment=Moment(key.run.reference_time, minutes, minutes if begins is None else begins),
         member=key.run.member,
         statistic=statistic,

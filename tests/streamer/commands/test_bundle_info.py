@@ -129,3 +129,22 @@ def test_a_plot_that_cannot_be_written_says_where(
     assert main(["bundle", "info", str(calibrated), "--plot", str(path)]) == 2
 
     assert f"--plot {path}: cannot be written" in capfd.readouterr().err
+
+
+def test_the_page_says_what_every_draw_must_obey(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    constraints = {
+        "bounds": {"10u": [-40.0, None]},
+        "relations": [{"below": "10u", "above": "10v"}],
+        "conservation": {"10u": "none", "10v": "additive"},
+    }
+    bundle = tiny.write_bundle(tmp_path / "tiny", grib={"constraints": constraints})
+
+    assert main(["bundle", "info", str(bundle)]) == 0
+
+    page = capfd.readouterr().out
+    assert (
+        "## What every draw must obey\n- 10u: -40 to any.\n- 10u not above 10v.\n"
+        "- Box means of 10v are the coarse field's, additive.\n"
+    ) in page
