@@ -12,8 +12,8 @@ from pathlib import Path
 
 from scipy.sparse import csr_array
 
-from engines.bundle import Bundle, open_manifest
-from engines.errors import UsageError
+from engines.bundle import open_manifest
+from engines.errors import BundleError, UsageError
 from monitoring.metrics import Metrics
 from monitoring.probes import Status
 from streamer.allocator import keep_freed_memory
@@ -132,7 +132,7 @@ def composed(
             wake,
             around.now,
             Filing(outlets, meters.metrics),
-            _succession(factory, model.bundles, lines, around.change) if around.change else None,
+            _succession(factory, model, lines, around.change) if around.change else None,
         )
         # The line has its engines, and they must end with it: nobody else may hold them.
         del model
@@ -270,12 +270,21 @@ class _Next:
 
 
 def _succession(
-    factory: _Factory, first: tuple[Bundle, ...], lines: Lines, change: threading.Event
+    factory: _Factory, model: Model, lines: Lines, change: threading.Event
 ) -> Succession:
+    # Not the model itself, which must be free to leave.
+    first, fusion = model.bundles, factory.config.engine.fusion
+    needed = model.plan.needed(fusion)
+
     def open_next(folders: tuple[Path, ...]) -> _Next:
         bundles = tuple(open_manifest(folder) for folder in folders)
         refuse_other_input(first[0], bundles[0])
         successor = open_model(factory.config, bundles)
+        if needed is not None and successor.plan.needed(fusion) != needed:
+            raise BundleError(
+                f"{bundles[0].path}: its tiles need other parts of the globe than those of "
+                f"{first[0].name}, and fields are decoded for these; that takes a restart"
+            )
         return _Next(factory.line(successor), successor, lines, factory.metrics)
 
     named = tuple(one.name for one in factory.config.model.bundle)

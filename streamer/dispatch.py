@@ -146,6 +146,11 @@ class Dispatch:
         """The engines of this line."""
         return tuple(gauge for room in self._rooms for gauge in room.gauges)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether any of its engines runs."""
+        return any(room.alive for room in self._rooms)
+
     def close(self, timeout_s: float) -> None:
         """Stop the engines after their running calls."""
         for room in self._rooms:

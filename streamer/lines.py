@@ -23,7 +23,8 @@ class Lines:
         self._current = first
         self._leaving: list[Dispatch] = []
         self._gone: dict[str, Counters] = {}
-        self._may_tidy = False
+        #: those that have left, whose engines may be in their last call
+        self._closing: list[Dispatch] = []
 
     @property
     def pending(self) -> int:
@@ -71,8 +72,9 @@ class Lines:
 
     def tidy(self) -> None:
         """Give the memory of models that have left back to the system; fractions of a second."""
-        if self._may_tidy:
-            self._may_tidy = False
+        left = [line for line in self._closing if line.is_alive]
+        if len(left) < len(self._closing):
+            self._closing = left
             give_back_freed_memory()
 
     def close(self, timeout_s: float) -> None:
@@ -92,5 +94,5 @@ class Lines:
         for gauge in line.gauges:
             done = self._gone.get(gauge.device, Counters())
             self._gone[gauge.device] = done + gauge.counters
-        self._may_tidy = True
+        self._closing.append(line)
         log.info("bundle %.12s has finished its last step and is let go", line.maker.bundle)

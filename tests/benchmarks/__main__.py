@@ -3,8 +3,8 @@
 peer: what all but inference costs, against ecCodes' bare work and a plain loop. inference: what
 surrounds a real network. memory: whether it stays flat. engines: several against one, and what
 one size of call costs. sampler: the daemon's against a plain loop. fusion: tiles blended at the
-end or at every level. soak, only when it is named: an hour of swaps and failures. Figures and
-their machine: RESULTS.md.
+end or at every level. products: what statistics, files and scores cost. soak, only when it is
+named: an hour of swaps and failures. Figures and their machine: RESULTS.md.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.benchmarks import engines, fusion, inference, memory, peer, sampler, soak
+from tests.benchmarks import engines, fusion, inference, memory, peer, products, sampler, soak
 from tests.conftest import REPOSITORY
 
 BENCHMARKS: Mapping[str, Callable[[Path, str, Path], None]] = {
@@ -23,6 +23,7 @@ BENCHMARKS: Mapping[str, Callable[[Path, str, Path], None]] = {
     "engines": lambda folder, bundle, _: engines.run(folder, bundle),
     "sampler": sampler.run,
     "fusion": lambda folder, bundle, _: fusion.run(folder, bundle),
+    "products": products.run,
 }
 
 #: Those that are run only when named: they take an hour.

@@ -116,7 +116,7 @@ class Replayed:
         return [json.loads(line) for line in lines]
 
 
-def import_bundle(folder: Path, globe: Globe) -> Imported:
+def import_bundle(folder: Path, globe: Globe, architecture: str = "ddpmpp") -> Imported:
     """Write a checkpoint of random weights and import it."""
     files = ipsl.write(
         folder / "files",
@@ -124,6 +124,7 @@ def import_bundle(folder: Path, globe: Globe) -> Imported:
         tile=globe.tile,
         width=globe.width,
         num_steps=globe.levels,
+        architecture=architecture,
     )
     coarse = map(str, globe.coarse)
     assert main(files.command(folder / "bundle", "--coarse", *coarse)) == 0

@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -202,6 +203,25 @@ def test_a_bundle_that_wants_another_input_is_refused_with_what_differs(
         look_until(service, lambda: changes(world, "refused") == 1)
 
     assert "other: grib in model.json differ from those of old" in caplog.text
+
+
+def test_a_bundle_whose_regions_lie_on_other_tiles_takes_a_restart(
+    bundles: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    SMALL.write_bundle(bundles / "other", overlap=[3, 4])
+    told: dict[str, Any] = {
+        "engine": {"backend": "openvino", "threads": 1, "cache": str(bundles / "cache")},
+        "products": [{"name": "corner", "region": {"centre": [60, 50]}}],
+    }
+    config = config_of(bundles / "current", **told)
+    world = World(House(open_model(config), config), change=threading.Event())
+
+    with world.daemon(**told) as service:
+        point(bundles, "other")
+        look_until(service, lambda: changes(world, "refused") == 1)
+    world.house.close()
+
+    assert "its tiles need other parts of the globe than those of old" in caplog.text
 
 
 def test_a_bundle_that_was_replaced_in_its_place_is_taken_when_asked(
