@@ -11,7 +11,7 @@ from streamer.domain import Constraints
 from streamer.downscale.labels import refuse_unknown
 from streamer.downscale.tiles import Layout
 from streamer.grib.manifest import GribManifest, read_manifest
-from streamer.opening import open_engines
+from streamer.opening import EngineSettings, open_engines
 from streamer.products.plan import Member, Plan, Wishes, make_plan
 
 #: A network, by the number of its bundle and its name in that.
@@ -108,15 +108,17 @@ def plan_for(config: Config, bundles: Sequence[Bundle]) -> tuple[Plan, GribManif
     manifest = read_manifest(bundles[0].grib)
     wishes = Wishes(config.products, config.sampler, config.model.draws, config.regions)
     members = [
-        Member(bundle, layout_of(bundle, config.engine.backend), named.weight)
+        Member(bundle, layout_of(bundle, config.engine), named.weight)
         for bundle, named in zip(bundles, config.model.bundle, strict=True)
     ]
     return make_plan(wishes, members, manifest.grid), manifest
 
 
-def layout_of(bundle: Bundle, backend: str) -> Layout:
+def layout_of(bundle: Bundle, settings: EngineSettings) -> Layout:
     """Return the tiles that a network takes; a closed form takes the whole grid at once."""
-    if backend == "gaussian":
+    if settings.layout == "ipsl-aid":
+        return Layout.blocks(bundle.shape, bundle.tile)
+    if settings.backend == "gaussian":
         return Layout.whole(bundle.shape)
     return Layout.cover(bundle.shape, bundle.tile, bundle.overlap, periodic=bundle.periodic)
 

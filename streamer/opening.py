@@ -37,6 +37,8 @@ class EngineSettings:
     batch: int | None = None
     #: where overlapping tiles become one: at the end, or at every level of the sampler
     fusion: Fusion = "end"
+    #: how the grid is cut: tiles that overlap; or IPSL-AID's blocks, only to be compared with
+    layout: Literal["tiles", "ipsl-aid"] = "tiles"
     #: threads of one engine's calls on a CPU; None: the cores, shared out among the engines
     threads: int | None = None
     #: whether torch.compile makes PyTorch's kernels: minutes at every start, and a C compiler
@@ -51,6 +53,8 @@ class EngineSettings:
             for name, value in self._numbers.items()
             if value is not None and value < 1
         ]
+        if self.layout == "ipsl-aid" and self.fusion == "level":
+            faults.append("layout: found ipsl-aid with fusion level, but blocks share no points")
         if len(set(self.devices)) < len(self.devices):
             faults.append(
                 f"devices: found {', '.join(self.devices)}, wanted each once; "

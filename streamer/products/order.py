@@ -74,6 +74,8 @@ class Order:
         """
         first, *others = (self._plain(way) for way in range(len(self.plan.ways)))
         made = {"fusion": self.fusion, "seed": self.seed, "noise": self.noise, **first}
+        if self.plan.layouts[0].has_own_noise:
+            made["layout"] = "ipsl-aid"
         if not others:
             return made
         by_product = {

@@ -423,3 +423,20 @@ def test_a_plain_regression_gives_its_one_answer(tmp_path: Path) -> None:
             open_model(config_of(made, products=[product]))
     with pytest.raises(UsageError, match="spread needs at least 2 draws"):
         open_model(config_of(made, products=[{"of": ["spread"]}]))
+
+
+def test_blocks_of_ipsl_aid_are_there_to_be_compared_with(
+    bundle: Path, engine: Mapping[str, Any], whole: Published
+) -> None:
+    blocks = {**engine, "layout": "ipsl-aid"}
+    made = published(bundle, blocks, [{"name": "all"}], **EIGHT)
+
+    # 19x36 points in blocks of 8x12: three more are moved back for the three rows that are left.
+    assert {step.calls for step in made.steps} == {CALLS * 9 * DRAWS}
+    assert {step.sampler["layout"] for step in made.steps} == {"ipsl-aid"}
+    assert made.draws("all", "10u").shape == (DRAWS, *SMALL.shape)
+    # Other noise, so other draws everywhere.
+    differs = np.abs(made.draws("all", "10u") - whole.draws("all", "10u")) > PACKED
+    assert differs.mean() > 0.9
+    with pytest.raises(UsageError, match="blocks share no points"):
+        config_of(bundle, engine={"layout": "ipsl-aid", "fusion": "level"})
