@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
+from streamer.begun import Made
 from streamer.bus.record import Outgoing
-from streamer.dispatch import Made
 from streamer.headers import Intake, Sender, run_headers, step_headers
 from streamer.intake.assembly import Assembler
 from streamer.intake.events import ExpiredStep, Outcome, RunEnded

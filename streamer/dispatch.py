@@ -4,18 +4,16 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
 from engines.denoiser import EngineSpec
 from engines.errors import DownscaledError
 from monitoring.metrics import Metrics
-from streamer.bus.record import Outgoing
+from streamer.begun import Begun, Made, Maker, failure
 from streamer.domain import Array, Step, StepKey
 from streamer.downscale.condition import coarse
-from streamer.downscale.engine_room import EngineRoom, Gauge, Result
+from streamer.downscale.engine_room import EngineRoom, Gauge
 from streamer.downscale.labels import labels
 from streamer.downscale.prepared import Conditions
 from streamer.downscale.products import ranges
@@ -28,7 +26,6 @@ from streamer.products.order import Order
 from streamer.products.plan import Drawn, Strand
 from streamer.products.printer import Pair, Printer
 from streamer.reception import Tenure
-from streamer.records import FieldEntry, Plain
 from streamer.verification.live import LiveVerification
 
 log = logging.getLogger(__name__)
@@ -38,57 +35,6 @@ class OutOfRange(DownscaledError):
     """A step whose draws cannot be true, where the daemon is to stop then."""
 
     reason = "out_of_range"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Maker:
-    """Who made a step's fields, as its record tells: the bundle's digest, engine, sampler."""
-
-    bundle: str
-    engine: str
-    sampler: Plain
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Made:
-    """What came of a step: its records, or the fault that made it fail."""
-
-    step: Step
-    tenure: Tenure
-    maker: Maker
-    entries: tuple[FieldEntry, ...] = ()
-    records: tuple[Outgoing, ...] = ()
-    calls: int = 0
-    seconds: float = 0.0
-    quality: Plain = dataclasses.field(default_factory=dict)
-    fault: str = ""
-
-
-@dataclass(slots=True, eq=False)
-class _Begun:
-    """A step on its way.
-
-    coarse: its coarse fields, where any is conserved. results: of the strands, as they end.
-    settling: one task a draw, while the engines work. parts: one task a parameter of a product,
-    once they are done.
-    """
-
-    step: Step
-    tenure: Tenure
-    ensembles: tuple[Ensemble, ...]
-    coarse: Array | None = None
-    conditioning: Future[None] | None = None
-    results: list[Result] = dataclasses.field(default_factory=list)
-    settling: list[Future[None]] = dataclasses.field(default_factory=list)
-    quality: Plain = dataclasses.field(default_factory=dict)
-    parts: list[Future[list[Pair]]] | None = None
-
-    @property
-    def fault(self) -> str:
-        """Why it fails, as far as is known; "" where nothing is wrong."""
-        tasks = [self.conditioning, *self.settling] if self.conditioning else self.settling
-        faults = [result.fault for result in self.results if result.fault]
-        return next(iter([*faults, *(told for one in tasks if (told := _failure(one)))]), "")
 
 
 class Dispatch:
@@ -119,7 +65,7 @@ class Dispatch:
         self._pool = pool
         self._metrics = metrics
         self._wake = wake
-        self._begun: dict[tuple[int, StepKey], _Begun] = {}
+        self._begun: dict[tuple[int, StepKey], Begun] = {}
         self._submitting = threading.Lock()
         bundles = {number: bundle for (number, _), bundle in order.bundles.items()}
         share = order.condition_bytes // len(bundles)
@@ -169,7 +115,7 @@ class Dispatch:
         channels = self._order.bundle.channels
         absent = set(channels) - {field.parameter for field in step.fields}
         ensembles = tuple(Ensemble(one, absent) for one in self._patterns)
-        begun = self._begun[key] = _Begun(step, tenure, ensembles)
+        begun = self._begun[key] = Begun(step, tenure, ensembles)
         begun.conditioning = self._pool.submit(self._condition, begun, key)
 
     def forget(self, tenure: Tenure) -> None:
@@ -192,10 +138,10 @@ class Dispatch:
         for begun in self._begun.values():
             if begun.parts is None and self._is_drawn(begun):
                 self._encode(begun)
-        done = [key for key, begun in self._begun.items() if _is_done(begun)]
+        done = [key for key, begun in self._begun.items() if begun.is_done]
         return [self._gather(self._begun.pop(key)) for key in done]
 
-    def _condition(self, begun: _Begun, key: tuple[int, StepKey]) -> None:
+    def _condition(self, begun: Begun, key: tuple[int, StepKey]) -> None:
         order, step = self._order, begun.step
         with self._metrics.timed("condition"):
             rated = rates(step, order.bundle.channels)
@@ -214,7 +160,7 @@ class Dispatch:
 
     def _work(
         self,
-        begun: _Begun,
+        begun: Begun,
         key: tuple[tuple[int, StepKey], int],
         strand: Strand,
         conditions: Mapping[int, Array],
@@ -230,25 +176,25 @@ class Dispatch:
             on_draw=partial(self._take, begun, strand),
         )
 
-    def _take(self, begun: _Begun, strand: Strand, index: int, values: Array) -> None:
+    def _take(self, begun: Begun, strand: Strand, index: int, values: Array) -> None:
         """Pass a draw on from an engine's thread, which has better things to do."""
         drawn = Drawn(strand.way, strand.numbers[index])
         begun.settling.append(self._pool.submit(self._settle, begun, drawn, values))
 
-    def _settle(self, begun: _Begun, drawn: Drawn, values: Array) -> None:
+    def _settle(self, begun: Begun, drawn: Drawn, values: Array) -> None:
         for ensemble in begun.ensembles:
             ensemble.take(drawn, values, begun.coarse)
         self._wake()
 
-    def _is_drawn(self, begun: _Begun) -> bool:
+    def _is_drawn(self, begun: Begun) -> bool:
         """Whether all draws of a step are in its products, or will never be."""
         conditioning = begun.conditioning
-        if conditioning is not None and conditioning.done() and _failure(conditioning):
+        if conditioning is not None and conditioning.done() and failure(conditioning):
             return True
         is_told = len(begun.results) == len(self._order.plan.strands)
         return is_told and all(task.done() for task in begun.settling)
 
-    def _encode(self, begun: _Begun) -> None:
+    def _encode(self, begun: Begun) -> None:
         begun.parts = []
         self._metrics.stage.labels(stage="denoise").observe(
             sum(result.seconds for result in begun.results)
@@ -262,14 +208,14 @@ class Dispatch:
                 part.add_done_callback(lambda _: self._wake())
                 begun.parts.append(part)
 
-    def _show(self, begun: _Begun) -> None:
+    def _show(self, begun: Begun) -> None:
         """Let draws be verified, once their analyses come; no fault of that is the step's."""
         for ensemble in begun.ensembles:
             if self._live is not None and self._live.product == ensemble.making.name:
                 task = self._pool.submit(self._live.take, begun.step, ensemble, self._order.bundle)
-                task.add_done_callback(_failure)
+                task.add_done_callback(failure)
 
-    def _judge(self, begun: _Begun) -> list[tuple[str, ...]]:
+    def _judge(self, begun: Begun) -> list[tuple[str, ...]]:
         """Return which parameters of each product are published; note what is wrong with them.
 
         Raises OutOfRange where the configuration wants the daemon to stop then.
@@ -295,12 +241,12 @@ class Dispatch:
             self._metrics.constraint_points.labels(**labels).inc(move.points)
             self._metrics.constraint_change.labels(**labels).inc(move.change)
 
-    def _encode_parameter(self, begun: _Begun, ensemble: Ensemble, parameter: str) -> list[Pair]:
+    def _encode_parameter(self, begun: Begun, ensemble: Ensemble, parameter: str) -> list[Pair]:
         with self._metrics.timed("encode"):
             trace = begun.tenure.traceparent(begun.step.origins)
             return self._printer.records(begun.step, ensemble, parameter, trace)
 
-    def _gather(self, begun: _Begun) -> Made:
+    def _gather(self, begun: Begun) -> Made:
         made = Made(
             begun.step,
             begun.tenure,
@@ -308,7 +254,7 @@ class Dispatch:
             calls=sum(result.calls for result in begun.results),
             seconds=sum(result.seconds for result in begun.results),
         )
-        faults = [fault for part in begun.parts or () if (fault := _failure(part))]
+        faults = [fault for part in begun.parts or () if (fault := failure(part))]
         if fault := begun.fault or next(iter(faults), ""):
             return dataclasses.replace(made, fault=fault)
         pairs = [pair for part in begun.parts or () for pair in part.result()]
@@ -321,21 +267,3 @@ class Dispatch:
             records=tuple(record for _, record in pairs),
             quality=begun.quality,
         )
-
-
-def _is_done(begun: _Begun) -> bool:
-    return begun.parts is not None and all(part.done() for part in begun.parts)
-
-
-def _failure(task: Future[Any]) -> str:
-    """Return why a task failed, "" if it did not.
-
-    Even a fault of ours fails only the step: a restart would meet it again, and again.
-    """
-    error = task.exception()
-    if error is None:
-        return ""
-    if isinstance(error, DownscaledError):
-        return str(error)
-    log.error("a fault of ours", exc_info=error)
-    return f"{type(error).__name__}: {error}"

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from streamer.bus.record import Assignment, Bus, Commit, Partition, Record
-from streamer.config import InputSettings
 from streamer.headers import read_identity
 from streamer.intake.assembly import Assembler
 from streamer.intake.events import EndedRun, EndedStep
 from streamer.records import RecordError
+from streamer.sections import InputSettings
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,8 @@ what comes, the old one finishes what it has, and closes.
 import logging
 
 from streamer.allocator import give_back_freed_memory
-from streamer.dispatch import Dispatch, Made
+from streamer.begun import Made
+from streamer.dispatch import Dispatch
 from streamer.domain import Step
 from streamer.downscale.engine import Counters
 from streamer.downscale.engine_room import Gauge

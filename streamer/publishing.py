@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from engines.errors import DownscaledError
+from streamer.begun import Made
 from streamer.bus.record import (
     Bus,
     BusError,
@@ -16,7 +17,6 @@ from streamer.bus.record import (
     Replaced,
     Uncertain,
 )
-from streamer.dispatch import Made
 from streamer.intake.events import Ending, ExpiredStep, LetGo, Outcome
 from streamer.intake.ledger import LedgerFull
 from streamer.outbox import Answer, Halted, Outbox, Publication

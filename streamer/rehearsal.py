@@ -17,11 +17,12 @@ from streamer.bus.memory_broker import MemoryBroker
 from streamer.bus.record import Outgoing, Record
 from streamer.bus.settings import BusSettings
 from streamer.composition import Around, composed, open_meters
-from streamer.config import Config, StartAt
+from streamer.config import Config
 from streamer.headers import read_identity
 from streamer.intake.events import EndedStep, Outcome
 from streamer.intake.runs import Expected
 from streamer.model import Model
+from streamer.sections import StartAt
 from streamer.service import Service
 
 #: Input records that lie on the bus ahead of the daemon; more would only take memory.

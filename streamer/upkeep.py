@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from streamer.bus.record import Bus, BusError, Partition
-from streamer.config import Limits
 from streamer.downscale.engine import Counters
 from streamer.parts import Parts, ServiceError
 from streamer.publishing import Publishing
 from streamer.reception import Tenure
+from streamer.sections import Limits
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,6 @@ import pytest
 import xarray as xr
 import yaml
 
-from streamer.config import OutputSettings
 from streamer.domain import Array, Grid, Origin, RunKey, StepKey
 from streamer.grib import codes
 from streamer.grib.encode import Draw, FieldTarget, Packing, encode, mars_keys, prepare
@@ -28,6 +27,7 @@ from streamer.headers import Intake, Sender, field_headers, run_headers, step_he
 from streamer.intake.events import Outcome
 from streamer.reading import read
 from streamer.records import FieldEntry, FieldNames, RunRecord, StepRecord, list_field
+from streamer.sections import OutputSettings
 from tests.conftest import REPOSITORY, require_tool
 from tests.kafka_broker import Broker
 

@@ -1,0 +1,88 @@
+"""A step between complete and published: what is under way for it, and what came of it."""
+
+import dataclasses
+import logging
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from engines.errors import DownscaledError
+from streamer.bus.record import Outgoing
+from streamer.domain import Array, Step
+from streamer.downscale.engine_room import Result
+from streamer.products.ensemble import Ensemble
+from streamer.products.printer import Pair
+from streamer.reception import Tenure
+from streamer.records import FieldEntry, Plain
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Maker:
+    """Who made a step's fields, as its record tells: the bundle's digest, engine, sampler."""
+
+    bundle: str
+    engine: str
+    sampler: Plain
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """What came of a step: its records, or the fault that made it fail."""
+
+    step: Step
+    tenure: Tenure
+    maker: Maker
+    entries: tuple[FieldEntry, ...] = ()
+    records: tuple[Outgoing, ...] = ()
+    calls: int = 0
+    seconds: float = 0.0
+    quality: Plain = dataclasses.field(default_factory=dict)
+    fault: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Begun:
+    """A step on its way.
+
+    coarse: its coarse fields, where any is conserved. results: of the strands, as they end.
+    settling: one task a draw, while the engines work. parts: one task a parameter of a product,
+    once they are done.
+    """
+
+    step: Step
+    tenure: Tenure
+    ensembles: tuple[Ensemble, ...]
+    coarse: Array | None = None
+    conditioning: Future[None] | None = None
+    results: list[Result] = dataclasses.field(default_factory=list)
+    settling: list[Future[None]] = dataclasses.field(default_factory=list)
+    quality: Plain = dataclasses.field(default_factory=dict)
+    parts: list[Future[list[Pair]]] | None = None
+
+    @property
+    def fault(self) -> str:
+        """Why it fails, as far as is known; "" where nothing is wrong."""
+        tasks = [self.conditioning, *self.settling] if self.conditioning else self.settling
+        faults = [result.fault for result in self.results if result.fault]
+        return next(iter([*faults, *(told for one in tasks if (told := failure(one)))]), "")
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all that could be made of it is made."""
+        return self.parts is not None and all(part.done() for part in self.parts)
+
+
+def failure(task: Future[Any]) -> str:
+    """Return why a task failed, "" if it did not.
+
+    Even a fault of ours fails only the step: a restart would meet it again, and again.
+    """
+    error = task.exception()
+    if error is None:
+        return ""
+    if isinstance(error, DownscaledError):
+        return str(error)
+    log.error("a fault of ours", exc_info=error)
+    return f"{type(error).__name__}: {error}"
