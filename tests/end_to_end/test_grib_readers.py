@@ -360,8 +360,10 @@ def test_the_headers_of_the_page_are_those_that_we_send(wind: list[bytes]) -> No
     _, fields, (_, step) = published(make(wind[0], np.zeros(GLOBE.shape, np.float32), 1, Packing()))
     run = RunRecord(RunKey("kwbc", "-", "-", TIME, 0), ((180, Outcome.EXPIRED),))
 
-    # What only some records have: the local sections of some centres, repeats, expired steps.
-    rare = {"class", "stream", "type", "levelist", "again", "input.offsets", "input.spread"}
+    # What only some records have: local sections of some centres, statistics in place of draws,
+    # repeats, expired steps.
+    rare = {"class", "stream", "type", "levelist", "statistic", "again"}
+    rare |= {"input.offsets", "input.spread"}
     sent = {
         "field": fields[0],
         "step": step,

@@ -35,6 +35,7 @@ class Published:
     steps: list[StepRecord]
     fields: Mapping[str, bytes]
     model: Any
+    headers: tuple[Mapping[str, str], ...] = ()
 
     def entries(self, product: str, parameter: str) -> list[FieldEntry]:
         """Return what the first step's record lists."""
@@ -81,7 +82,11 @@ def published(
     work_off(world, **told)
     house.close()
     assert [step.outcome.value for step in world.steps] == ["complete"] * len(STEPS)
-    return Published(world.steps, world.fields, house.model)
+    sent = tuple(
+        {name: value.decode() for name, value in record.headers}
+        for record in world.broker.read("out")
+    )
+    return Published(world.steps, world.fields, house.model, sent)
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +232,9 @@ def test_statistics_alone_hold_no_draw(bundle: Path, engine: Mapping[str, Any]) 
     made = published(
         bundle, engine, [{"name": "mean", "of": ["mean", "spread"], "draws": 6}], **EIGHT
     )
+
+    assert {headers["statistic"] for headers in made.headers} == {"mean", "spread"}
+    assert not any("draw" in headers for headers in made.headers)
 
     entries = made.steps[0].fields
     assert [(e.names.parameter, e.names.statistic) for e in entries] == [
