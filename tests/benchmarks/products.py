@@ -6,7 +6,7 @@ degree, a narrow `adm` with random weights and one call a tile, since it is not 
 is measured. Statistics alone must not grow with the draws.
 """
 
-import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,6 +28,7 @@ WIND_DRAWS, SIX_DRAWS = (4, 16, 64), (2, 4, 8)
 STATISTICS = ["mean", "variance"]
 FORMATS = ("grib", "netcdf", "geotiff", "zarr")
 _MIB_KB = 1024
+_POLL_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def _replayed(
         "engine": {"cache": str(home / "cache")},
         **case.more,
     }
+    shutil.rmtree(home / "output", ignore_errors=True)
     path = home / "config.yaml"
     path.write_text(yaml.safe_dump(config))
     arguments = ["--input", str(case.step), "--output", str(home / "output"), "--json"]
@@ -110,13 +112,24 @@ def _spent(arguments: Sequence[str]) -> Spent:
     command = [sys.executable, "-m", "streamer.commands.main", *arguments]
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
+        peak_kb = 0
+        while process.poll() is None:
+            peak_kb = max(peak_kb, _high_water_kb(process.pid))
+            time.sleep(_POLL_S)
         seconds = time.perf_counter() - started
-        process.returncode = status
-        if status:
+        if process.returncode:
             said.seek(0)
             raise SystemExit(said.read().decode(errors="replace"))
-    return Spent(seconds, usage.ru_maxrss / _MIB_KB)
+    return Spent(seconds, peak_kb / _MIB_KB)
+
+
+def _high_water_kb(pid: int) -> int:
+    """Return the most memory a process has had; what wait4 tells counts who started it, too."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
 
 
 def _wind(folder: Path, bundle: str, home: Path) -> Case:
