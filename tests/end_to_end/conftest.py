@@ -2,8 +2,9 @@
 
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from streamer.grib.identity import identify
 from streamer.grib.wants import Limits
 from streamer.model import open_model
 from tests.end_to_end.daemons import House, World, config_of, work_off
-from tests.end_to_end.scenes import STEPS, Input, Nursery, Published, Scene, open_scene
+from tests.end_to_end.scenes import STEPS, Daemons, Input, Published, Scene, open_scene
 from tests.kafka_broker import Broker, new_broker
 
 FILES = 56
@@ -74,7 +75,14 @@ def own_scene(wind_bundle: Path, tmp_path: Path) -> Iterator[Scene]:
 
 
 @pytest.fixture
-def nursery(scene: Scene) -> Iterator[Nursery]:
-    nursery = Nursery(scene)
+def nursery(scene: Scene) -> Iterator[Daemons]:
+    nursery = Daemons(scene)
     yield nursery
     nursery.close()
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+    """OpenVINO with one thread, and a cache of its own."""
+    cache = tmp_path_factory.mktemp("engines") / "cache"
+    return {"backend": "openvino", "threads": 1, "cache": str(cache)}

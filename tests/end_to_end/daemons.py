@@ -30,7 +30,7 @@ from streamer.domain import StepKey
 from streamer.grib.workers import Workers
 from streamer.headers import STEP_TYPE
 from streamer.intake.events import Outcome
-from streamer.model import Model
+from streamer.model import Model, open_model
 from streamer.parts import Meters
 from streamer.records import RunRecord, StepRecord
 from streamer.records import parse as parse_record
@@ -266,3 +266,13 @@ def forecast(
         for member in members
         for parameter in ("10u", "10v")
     ]
+
+
+def one_run(bundle: object, **told: Any) -> World:
+    """Let one daemon publish one run of one member; `told` is of its configuration."""
+    config = config_of(bundle, **told)
+    world = World(House(open_model(config), config))
+    world.feed(forecast(members=(0,), hours=(0,)))
+    work_off(world, **told)
+    world.house.close()
+    return world

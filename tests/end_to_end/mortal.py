@@ -51,14 +51,14 @@ def mark(point: str, count: int) -> None:
     setattr(owner, name, call)
 
 
-def live(order: dict[str, Any]) -> None:
-    """Be a daemon, and end this process."""
+def live(order: dict[str, Any], verb: str = "run") -> None:
+    """Be a daemon, or what the verb says, and end this process."""
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
     if order["point"]:
         mark(order["point"], order["count"])
-    sys.exit(main.main(["run", order["config"]]))
+    sys.exit(main.main([verb, order["config"]]))
 
 
 def nurse(live: Callable[[dict[str, Any]], None] = live) -> None:

@@ -5,13 +5,11 @@ gets its name, and around the commit of its offsets.
 """
 
 import os
-import sys
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import kafka
 
-from streamer.commands import main
 from streamer.outlets import geotiff, netcdf, zarr_store
 from tests.end_to_end import mortal
 
@@ -32,15 +30,5 @@ mortal.POINTS.update(
 )
 
 
-def live(order: dict[str, Any]) -> None:
-    """Be a sink, and end this process."""
-    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    if order["point"]:
-        mortal.mark(order["point"], order["count"])
-    sys.exit(main.main(["sink", order["config"]]))
-
-
 if __name__ == "__main__":
-    mortal.nurse(live)
+    mortal.nurse(partial(mortal.live, verb="sink"))

@@ -1,8 +1,6 @@
 """A real Apache Kafka with daemons on it as processes, and a reader that is not ours."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -18,6 +16,7 @@ import confluent_kafka as independent
 import yaml
 
 from tests.conftest import REPOSITORY
+from tests.end_to_end.nursery import Nursery
 from tests.kafka_broker import Broker
 
 STEPS = {"steps": "0/3"}
@@ -186,51 +185,17 @@ def open_scene(broker: Broker, bundle: Path, folder: Path) -> Iterator[Scene]:
     reader.close()
 
 
-class Nursery:
-    """Starts daemons that are forked from a warm process; see `mortal`."""
+class Daemons(Nursery):
+    """Daemons of a scene, forked from a warm process."""
 
     def __init__(self, scene: Scene) -> None:
+        super().__init__("mortal")
         self._scene = scene
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.end_to_end.mortal"],
-            cwd=REPOSITORY,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.daemon = 0
 
     def start(self, point: str = "", count: int = 0) -> int:
         """Start the next daemon; return its process id."""
-        order = {
-            "config": str(self._scene.config),
-            "log": str(self._scene.log),
-            "point": point,
-            "count": count,
-        }
         self._scene.mark_log()
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        self.daemon = self._told()
-        return self.daemon
-
-    def end(self) -> int:
-        """Wait for the daemon's end; return its exit status, below zero for a signal."""
-        status = self._told()
-        self.daemon = 0
-        return status
-
-    def close(self) -> None:
-        if self.daemon:
-            os.kill(self.daemon, signal.SIGKILL)
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait(30)
-
-    def _told(self) -> int:
-        assert self._process.stdout
-        return int(self._process.stdout.readline())
+        return self.fork(self._scene.config, self._scene.log, point, count)
 
 
 def same(found: Published, wanted: Published) -> None:

@@ -1,10 +1,7 @@
 """Sinks on a real Apache Kafka, and an independent producer that publishes for them."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -18,7 +15,7 @@ import yaml
 from streamer.outlets.open import open_outlets
 from streamer.outlets.settings import PATTERNS, FileSettings
 from streamer.steps import parse_steps
-from tests.conftest import REPOSITORY
+from tests.end_to_end.nursery import Nursery
 from tests.kafka_broker import Broker
 from tests.published import FINE, Published
 from tests.streamer.outlets.files import contents
@@ -137,57 +134,23 @@ class Stage:
             consumer.close()
 
 
-class Nursery:
-    """Starts sinks that are forked from a warm process; see `mortal_sink`."""
+class Sinks(Nursery):
+    """Sinks of a stage, forked from a warm process."""
 
     def __init__(self, stage: Stage) -> None:
+        super().__init__("mortal_sink")
         self._stage = stage
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.end_to_end.mortal_sink"],
-            cwd=REPOSITORY,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.sink = 0
 
     def start(self, point: str = "", count: int = 0, instance: str = "one") -> int:
         """Start the next sink; return its process id."""
-        order = {
-            "config": str(self._stage.config(instance)),
-            "log": str(self._stage.log),
-            "point": point,
-            "count": count,
-        }
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        self.sink = self._told()
-        return self.sink
-
-    def end(self) -> int:
-        """Wait for the sink's end; return its exit status, below zero for a signal."""
-        status = self._told()
-        self.sink = 0
-        return status
+        return self.fork(self._stage.config(instance), self._stage.log, point, count)
 
     def kill(self) -> None:
         """Kill the sink at once."""
-        os.kill(self.sink, signal.SIGKILL)
+        os.kill(self.child, signal.SIGKILL)
         assert self.end() == -signal.SIGKILL
 
     def stop(self) -> int:
         """Ask the sink to end; return its exit status."""
-        os.kill(self.sink, signal.SIGTERM)
+        os.kill(self.child, signal.SIGTERM)
         return self.end()
-
-    def close(self) -> None:
-        if self.sink:
-            os.kill(self.sink, signal.SIGKILL)
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait(30)
-
-    def _told(self) -> int:
-        assert self._process.stdout
-        return int(self._process.stdout.readline())

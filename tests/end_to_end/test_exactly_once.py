@@ -11,7 +11,7 @@ import signal
 import pytest
 
 from tests.end_to_end.mortal import POINTS
-from tests.end_to_end.scenes import Input, Nursery, Published, Scene, same
+from tests.end_to_end.scenes import Daemons, Input, Published, Scene, same
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -22,7 +22,7 @@ START_S, WORK_S, STEPS_AT_WORK = 2.0, 0.5, 4
 
 
 def test_kill_9_at_any_point_loses_nothing_and_doubles_nothing(
-    scene: Scene, nursery: Nursery, given: Input, undisturbed: Published
+    scene: Scene, nursery: Daemons, given: Input, undisturbed: Published
 ) -> None:
     chance = random.Random(9)
     scene.feed(given.records)

@@ -10,7 +10,7 @@ import xarray as xr
 from streamer.grib import codes
 from streamer.model import open_model
 from streamer.records import StepRecord, parse
-from tests.end_to_end.daemons import House, World, config_of, drain, forecast, work_off
+from tests.end_to_end.daemons import House, World, config_of, drain, forecast, one_run, work_off
 from tests.end_to_end.test_succession import look_until
 
 FIRST = {"members": (0,), "hours": (0,)}
@@ -98,11 +98,7 @@ def test_every_kind_of_product_becomes_a_variable(small_wind_bundle: Path, tmp_p
             }
         ],
     }
-    config = config_of(small_wind_bundle, **told)
-    world = World(House(open_model(config), config))
-    world.feed(forecast(**FIRST))
-    work_off(world, **told)
-    world.house.close()
+    world = one_run(small_wind_bundle, **told)
 
     path = tmp_path / "fine" / "ecmf" / "-" / "201810080000" / "0" / "corner" / "6.nc"
     (step,) = (one for one in world.steps if one.key.minutes == 360)

@@ -16,7 +16,6 @@ from typing import Any
 import confluent_kafka
 import numpy as np
 import pytest
-import xarray as xr
 import yaml
 
 from streamer.domain import Array, Grid, Origin, RunKey, StepKey
@@ -29,6 +28,7 @@ from streamer.reading import read
 from streamer.records import FieldEntry, FieldNames, RunRecord, StepRecord, list_field
 from streamer.sections import OutputSettings
 from tests.conftest import REPOSITORY, require_tool
+from tests.end_to_end.readers import bound, opened, told
 from tests.kafka_broker import Broker
 
 GLOBE = Grid(90.0, 0.0, 1.0, 1.0, 181, 360)
@@ -106,22 +106,6 @@ def fine(
     path = tmp_path / "fine.grib2"
     path.write_bytes(b"".join(one.message for one in made))
     return path, made
-
-
-def told(*command: str | Path, cwd: Path | None = None) -> str:
-    words = [require_tool(str(command[0])), *map(str, command[1:])]
-    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def opened(path: Path, **filter_by_keys: Any) -> xr.Dataset:
-    options = {"indexpath": "", "filter_by_keys": filter_by_keys}
-    return xr.open_dataset(path, engine="cfgrib", backend_kwargs=options)
-
-
-def bound(values: Array) -> float:
-    return rounding_error(float(values.min()), float(values.max()), 16)
 
 
 def test_grib_ls_lists_every_draw_with_its_number(fine: tuple[Path, list[Made]]) -> None:

@@ -23,12 +23,6 @@ EIGHT = {"sampler": {"steps": LEVELS}}
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
-    cache = tmp_path_factory.mktemp("engines") / "cache"
-    return {"backend": "openvino", "threads": 1, "cache": str(cache)}
-
-
-@pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two bundles of the same output, whose tiles overlap by more or less."""
     folder = tmp_path_factory.mktemp("pair")

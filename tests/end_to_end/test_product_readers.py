@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import xarray as xr
 
 from engines.errors import UsageError
 from streamer.domain import Array, Grid, Interval, RunKey, Statistic, StepKey
@@ -24,8 +23,8 @@ from streamer.grib.encode import (
     prepare,
     refuse_unencodable,
 )
-from streamer.grib.packing import rounding_error
 from tests.conftest import REPOSITORY, require_tool
+from tests.end_to_end.readers import bound, opened, told
 
 #: Where 10u of a real forecast of +3 h is, and the box that stands for Europe: over Greenwich.
 GFS = "gfs-wind-1deg/train/gfs.t00z.pgrb2.1p00.f000.2018100618f3.grib2"
@@ -129,22 +128,6 @@ def products(
     return path, made
 
 
-def told(*command: str | Path) -> str:
-    words = [require_tool(str(command[0])), *map(str, command[1:])]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def opened(path: Path, **filter_by_keys: Any) -> xr.Dataset:
-    options = {"indexpath": "", "filter_by_keys": filter_by_keys}
-    return xr.open_dataset(path, engine="cfgrib", backend_kwargs=options)
-
-
-def error_of(values: Array) -> float:
-    return rounding_error(float(values.min()), float(values.max()), 16)
-
-
 def find(made: list[Made], parameter: str, statistic: str) -> Made:
     return next(one for one in made if (one.parameter, one.statistic) == (parameter, statistic))
 
@@ -205,7 +188,7 @@ def test_every_filter_of_the_page_chooses_one_product(
             pairs = [(values, find(made, name, statistic))]
         for one, wanted in pairs:
             error = np.abs(one.values.astype(float) - wanted.values).max()
-            assert error <= error_of(wanted.values)
+            assert error <= bound(wanted.values)
 
 
 def test_a_filter_that_fits_two_quantiles_gives_the_first_and_says_nothing(
@@ -216,7 +199,7 @@ def test_a_filter_that_fits_two_quantiles_gives_the_first_and_says_nothing(
     found = opened(path, productDefinitionTemplateNumber=6, level=10)
 
     first = find(made, "10u", "quantile-0.1").values
-    assert np.abs(found.u10.values.astype(float) - first).max() <= error_of(first)
+    assert np.abs(found.u10.values.astype(float) - first).max() <= bound(first)
 
 
 def test_the_xarray_of_the_page_opens_what_it_says(
@@ -301,7 +284,7 @@ def test_cdo_finds_a_regions_place_and_values(
     assert np.array_equal(found[:, 0].reshape(grid.shape)[0], grid.longitudes)
     assert np.array_equal(found[:, 1].reshape(grid.shape)[:, 0], grid.latitudes)
     # CDO prints six digits.
-    assert np.abs(found[:, 2].reshape(grid.shape) - values).max() <= error_of(values) + 1e-4
+    assert np.abs(found[:, 2].reshape(grid.shape) - values).max() <= bound(values) + 1e-4
 
 
 def test_cfgrib_keeps_a_regions_longitudes_rising_over_the_date_line(
@@ -314,7 +297,7 @@ def test_cfgrib_keeps_a_regions_longitudes_rising_over_the_date_line(
     found = opened(path)
 
     assert np.array_equal(found.longitude, DATE_LINE.longitudes)
-    assert np.abs(found.u10.values.astype(float) - made.values).max() <= error_of(made.values)
+    assert np.abs(found.u10.values.astype(float) - made.values).max() <= bound(made.values)
 
 
 def rows_of(title: str) -> list[list[str]]:

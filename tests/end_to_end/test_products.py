@@ -17,7 +17,7 @@ from streamer.grib import codes
 from streamer.grib.box_means import box_means
 from streamer.model import open_model
 from streamer.records import FieldEntry, StepRecord
-from tests.end_to_end.daemons import STEPS, House, World, config_of, forecast, work_off
+from tests.end_to_end.daemons import STEPS, House, World, config_of, one_run, work_off
 from tests.end_to_end.test_samplers import TABLE
 from tests.engines import tiny
 from tests.wind import SMALL, wind_message
@@ -75,18 +75,13 @@ def published(
         **changes,
         "products": [{"draws": DRAWS, **product} for product in products],
     }
-    config = config_of(bundle, **told)
-    house = House(open_model(config), config)
-    world = World(house)
-    world.feed(forecast(members=(0,), hours=(0,)))
-    work_off(world, **told)
-    house.close()
+    world = one_run(bundle, **told)
     assert [step.outcome.value for step in world.steps] == ["complete"] * len(STEPS)
     sent = tuple(
         {name: value.decode() for name, value in record.headers}
         for record in world.broker.read("out")
     )
-    return Published(world.steps, world.fields, house.model, sent)
+    return Published(world.steps, world.fields, world.house.model, sent)
 
 
 @pytest.fixture(scope="module")
@@ -94,12 +89,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network of small tiles, and a second one that is tuned."""
     folder = tmp_path_factory.mktemp("bundles") / "small"
     return tiny.add_tuned(SMALL.write_bundle(folder, calibration=TABLE))
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
-    cache = tmp_path_factory.mktemp("engines") / "cache"
-    return {"backend": "openvino", "threads": 1, "cache": str(cache)}
 
 
 EIGHT = {"sampler": {"steps": LEVELS}}

@@ -10,7 +10,7 @@ from engines.errors import BundleError, UsageError
 from streamer.commands.main import main
 from streamer.model import open_model
 from streamer.records import StepRecord
-from tests.end_to_end.daemons import STEPS, House, World, config_of, forecast, work_off
+from tests.end_to_end.daemons import STEPS, config_of, one_run
 from tests.engines import tiny
 from tests.wind import SMALL
 
@@ -47,23 +47,12 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.add_tuned(SMALL.write_bundle(folder, calibration=TABLE))
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
-    cache = tmp_path_factory.mktemp("engines") / "cache"
-    return {"backend": "openvino", "threads": 1, "cache": str(cache)}
-
-
 def published(
     bundle: Path, engine: Mapping[str, Any], sampler: Mapping[str, Any]
 ) -> tuple[dict[str, bytes], list[StepRecord], int]:
     """Return what one daemon publishes of one run, and of how many tiles its grid is."""
-    config = config_of(bundle, engine=engine, sampler=sampler)
-    house = House(open_model(config), config)
-    world = World(house)
-    world.feed(forecast(members=(0,), hours=(0,)))
-    work_off(world, engine=engine, sampler=sampler)
-    house.close()
-    return world.fields, world.steps, len(house.model.plan.layouts[0].tiles)
+    world = one_run(bundle, engine=engine, sampler=sampler)
+    return world.fields, world.steps, len(world.house.model.plan.layouts[0].tiles)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tests.end_to_end.sinks import Nursery, Stage, finished, undisturbed
+from tests.end_to_end.sinks import Sinks, Stage, finished, undisturbed
 from tests.kafka_broker import Broker
 from tests.published import RUN, Published, publish_step
 
@@ -43,8 +43,8 @@ def stage(kafka_broker: Broker, tmp_path: Path) -> Stage:
 
 
 @pytest.fixture
-def nursery(stage: Stage) -> Iterator[Nursery]:
-    nursery = Nursery(stage)
+def nursery(stage: Stage) -> Iterator[Sinks]:
+    nursery = Sinks(stage)
     yield nursery
     nursery.close()
 
@@ -68,7 +68,7 @@ def refuse_untrue_flags(folder: Path, steps: list[Published]) -> None:
 
 
 def test_a_sink_killed_at_every_point_of_its_way_leaves_neither_gap_nor_torn_file(
-    stage: Stage, nursery: Nursery, tmp_path: Path
+    stage: Stage, nursery: Sinks, tmp_path: Path
 ) -> None:
     steps = forecast()
     wanted = undisturbed(steps, tmp_path / "wanted")
@@ -93,7 +93,7 @@ def test_a_sink_killed_at_every_point_of_its_way_leaves_neither_gap_nor_torn_fil
 
 
 def test_a_sink_killed_at_random_moments_while_steps_come_leaves_no_gap(
-    stage: Stage, nursery: Nursery, tmp_path: Path
+    stage: Stage, nursery: Sinks, tmp_path: Path
 ) -> None:
     steps = forecast()
     wanted = undisturbed(steps, tmp_path / "wanted")
@@ -124,11 +124,11 @@ def test_a_sink_killed_at_random_moments_while_steps_come_leaves_no_gap(
 
 
 def test_two_sinks_share_the_work_and_one_takes_over_when_the_other_dies(
-    stage: Stage, nursery: Nursery, tmp_path: Path
+    stage: Stage, nursery: Sinks, tmp_path: Path
 ) -> None:
     steps = forecast()
     wanted = undisturbed(steps, tmp_path / "wanted")
-    other = Nursery(stage)
+    other = Sinks(stage)
     try:
         nursery.start(instance="one")
         other.start(instance="two")
