@@ -4,17 +4,14 @@ A step's files are durable before its commit, and are the same however often the
 whatever happens in between, each step that was published has its files.
 """
 
-import logging
 from collections.abc import Iterable, Sequence
 
 from monitoring.metrics import Metrics
 from streamer.bus.record import BusError, Outgoing
 from streamer.headers import FIELD_TYPE, STEP_TYPE
 from streamer.intake.events import Outcome
-from streamer.outlets.outlet import Outlet, OutletError
+from streamer.outlets.outlet import Outlet, write_or_refuse
 from streamer.records import StepRecord, parse
-
-log = logging.getLogger(__name__)
 
 
 class FilesError(BusError):
@@ -54,15 +51,12 @@ class Filing:
         for outlet in self._outlets:
             try:
                 with self._metrics.timed("files"):
-                    count = outlet.write_step(ended, messages)
-            except OutletError as error:
-                self._metrics.files_refused.labels(format=outlet.format).inc()
-                log.error(  # noqa: TRY400 - what is wrong is said, where is no help
-                    "%s: no %s: %s", ended.key.text, outlet.format, error
-                )
+                    count = write_or_refuse(outlet, ended, messages)
             except OSError as error:
                 raise FilesError(
                     f"{ended.key.text}: its {outlet.format} files cannot be written: {error}"
                 ) from error
+            if count is None:
+                self._metrics.files_refused.labels(format=outlet.format).inc()
             else:
                 self._metrics.files.labels(format=outlet.format).inc(count)

@@ -1,7 +1,7 @@
 """Published steps made on the spot: real GRIB 2 messages and the record that lists them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -99,6 +99,19 @@ def publish_step(
         key, Outcome.COMPLETE, (Origin("coarse", 0, 1),), fields=entries, bundle="b", engine="e"
     )
     return Published(record, messages, np.stack(values))
+
+
+def publish_two_grids() -> Published:
+    """Make a step whose draws are on two grids; most kinds of files cannot hold it.
+
+    Its values are those of the first grid alone.
+    """
+    whole = publish_step(parameters=("10u",))
+    window = publish_step(parameters=("10u",), draws=4, grid=Grid(60.0, 0.0, 10.0, 10.0, 4, 6))
+    # Draws that the whole globe does not have, so that every field has an id of its own.
+    fields, messages = window.record.fields[2:], window.messages[2:]
+    record = replace(whole.record, fields=(*whole.record.fields, *fields))
+    return replace(whole, record=record, messages=[*whole.messages, *messages])
 
 
 def message(key: StepKey, names: FieldNames, values: Array, grid: Grid, draws: int) -> bytes:

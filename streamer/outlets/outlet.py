@@ -1,5 +1,6 @@
 """What takes the fields of a complete step and leaves files, the same ones however often."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from engines.errors import DownscaledError
 from streamer.outlets.durable import Desk
 from streamer.outlets.settings import FileSettings
 from streamer.records import FieldEntry, StepRecord
+
+log = logging.getLogger(__name__)
 
 
 class OutletError(DownscaledError):
@@ -45,6 +48,20 @@ class Outlet(Protocol):
         be written now; no file is torn in any case.
         """
         ...
+
+
+def write_or_refuse(outlet: Outlet, record: StepRecord, messages: Sequence[bytes]) -> int | None:
+    """Write a step's files and return how many; None says that they can never be, and is logged.
+
+    Raises OSError for what could not be written now, like `Outlet.write_step`.
+    """
+    try:
+        return outlet.write_step(record, messages)
+    except OutletError as error:
+        log.error(  # noqa: TRY400 - what is wrong is said, where is no help
+            "%s: no %s: %s", record.key.text, outlet.format, error
+        )
+        return None
 
 
 class WriteFile(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from monitoring.metrics import SinkMetrics
 from monitoring.probes import Status
-from streamer.outlets.outlet import Outlet, OutletError
+from streamer.outlets.outlet import Outlet, write_or_refuse
 from streamer.sink.gathering import Ready
 
 log = logging.getLogger(__name__)
@@ -29,14 +29,10 @@ def write_step(
     started = time.monotonic()
     for outlet in outlets:
         status.progressed()
-        try:
-            with metrics.timed(outlet.format):
-                count = outlet.write_step(record, ready.messages)
-        except OutletError as error:
+        with metrics.timed(outlet.format):
+            count = write_or_refuse(outlet, record, ready.messages)
+        if count is None:
             outcome = "refused"
-            log.error(  # noqa: TRY400 - what is wrong is said, where is no help
-                "%s: no %s: %s", record.key.text, outlet.format, error
-            )
         else:
             files += count
             metrics.files.labels(format=outlet.format).inc(count)

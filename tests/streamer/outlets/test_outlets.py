@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import tracemalloc
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +10,11 @@ import pytest
 from engines.errors import UsageError
 from streamer.domain import Grid
 from streamer.outlets.open import open_outlets
-from streamer.outlets.outlet import OutletError
+from streamer.outlets.outlet import OutletError, write_or_refuse
 from streamer.outlets.settings import PATTERNS, FileSettings, Format
 from streamer.records import FieldNames
 from tests.conftest import REPOSITORY
-from tests.published import publish_step
+from tests.published import publish_step, publish_two_grids
 from tests.streamer.outlets.files import STEPS, contents, outlet
 
 FORMATS: tuple[Format, ...] = tuple(PATTERNS)
@@ -61,12 +60,10 @@ def test_only_what_is_wanted_is_written(kind: Format, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["netcdf", "geotiff", "zarr"])
 def test_fields_that_do_not_belong_together_leave_no_file(kind: Format, tmp_path: Path) -> None:
-    whole = publish_step(parameters=("10u",))
-    window = publish_step(parameters=("10u",), grid=Grid(60.0, 0.0, 10.0, 10.0, 4, 6))
-    record = replace(whole.record, fields=(*whole.record.fields, *window.record.fields))
+    mixed = publish_two_grids()
 
     with pytest.raises(OutletError, match="wanted one"):
-        outlet(kind, tmp_path).write_step(record, [*whole.messages, *window.messages])
+        outlet(kind, tmp_path).write_step(mixed.record, mixed.messages)
 
     assert contents(tmp_path) == {}
 
@@ -79,6 +76,33 @@ def test_a_message_that_cannot_be_read_leaves_no_file(kind: Format, tmp_path: Pa
         outlet(kind, tmp_path).write_step(step.record, [step.messages[0], b"GRIB, but not much"])
 
     assert contents(tmp_path) == {}
+
+
+def test_what_can_never_be_written_is_logged_once_and_counts_as_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mixed = publish_two_grids()
+    netcdf, grib = (outlet(kind, tmp_path) for kind in ("netcdf", "grib"))
+
+    assert write_or_refuse(grib, mixed.record, mixed.messages) == 1
+    assert caplog.messages == []
+    assert write_or_refuse(netcdf, mixed.record, mixed.messages) is None
+    (told,) = caplog.messages
+    assert told.startswith(f"{mixed.record.key.text}: no netcdf: ")
+    assert told.count("wanted one") == 1
+
+
+def test_what_cannot_be_written_now_is_no_refusal(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    step, opened = publish_step(), outlet("grib", tmp_path / "fine")
+    (tmp_path / "fine").rename(tmp_path / "aside")
+    (tmp_path / "fine").write_bytes(b"no folder any more")
+
+    with pytest.raises(OSError):
+        write_or_refuse(opened, step.record, step.messages)
+
+    assert caplog.messages == []
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
@@ -103,7 +127,7 @@ def test_a_missing_library_is_named_with_what_to_install(
 _FULL = """
 import sys
 import tracemalloc
-from tests.published import publish_step
+from tests.published import publish_step, publish_two_grids
 from tests.streamer.outlets.files import outlet
 from pathlib import Path
 import resource

@@ -22,7 +22,15 @@ from streamer.outlets.settings import FileSettings
 from streamer.sink.service import Sink, SinkParts
 from streamer.steps import Steps
 from tests import published
-from tests.published import FINE, RUN, STEPS_TOPIC, open_broker, publish_step, transact
+from tests.published import (
+    FINE,
+    RUN,
+    STEPS_TOPIC,
+    open_broker,
+    publish_step,
+    publish_two_grids,
+    transact,
+)
 
 STEPS = Steps((0, 180, 360, 540))
 
@@ -360,6 +368,20 @@ def test_a_full_disk_ends_the_sink_and_nothing_is_passed_over(tmp_path: Path) ->
         drain(sink)
 
     assert len(files_under(tmp_path)) == 1
+
+
+def test_a_step_that_a_kind_of_files_cannot_hold_is_counted_and_passed(tmp_path: Path) -> None:
+    broker = open_broker()
+    mixed = publish_two_grids()
+    transact(broker, mixed.outgoing())
+    both = open_outlets([FileSettings(k, tmp_path) for k in ("netcdf", "grib")], STEPS, "one")
+
+    with sink_on(broker, tmp_path, outlets=both) as sink:
+        drain(sink)
+
+    assert list(files_under(tmp_path).values()) == [b"".join(mixed.messages)]
+    assert steps_of(sink) == {"refused": 1}
+    assert committed(broker) == end(broker)
 
 
 def test_what_waits_is_bounded_by_reading_one_partition_alone(tmp_path: Path) -> None:
