@@ -17,33 +17,31 @@ class Quality:
 
     def __init__(self, channels: Sequence[str]) -> None:
         self._channels = tuple(channels)
-        self._extent: dict[str, tuple[float, float]] = {}
+        self._least = np.full(len(self._channels), np.inf)
+        self._most = np.full(len(self._channels), -np.inf)
         self._changes: dict[int, Sequence[Change]] = {}
         self._points = 0
         self._lock = threading.Lock()
 
     def look(self, place: int, values: Array, changes: Sequence[Change] = ()) -> None:
         """Look at the draw at a place in its ensemble, (C, H, W), after the constraints."""
+        least, most = values.min(axis=(1, 2)), values.max(axis=(1, 2))
         with self._lock:
             self._changes[place] = changes
             self._points = values[0].size
-        for name, field in zip(self._channels, values, strict=True):
-            low, high = float(field.min()), float(field.max())
-            with self._lock:
-                least, most = self._extent.get(name, (low, high))
-                # Of these two, what is not a number stays.
-                self._extent[name] = (
-                    float(np.minimum(least, low)),
-                    float(np.maximum(most, high)),
-                )
+            # These two keep what is not a number.
+            self._least = np.minimum(self._least, least)
+            self._most = np.maximum(self._most, most)
 
     def outside(self, ranges: Ranges, parameters: Collection[str]) -> Mapping[str, str]:
         """Return one sentence for each of the parameters that leaves its range, by its name.
 
         ranges: lowest and highest sound value; a parameter without one is not judged.
         """
+        with self._lock:
+            extents = self._least, self._most
         found = {}
-        for name, (least, most) in self._extent.items():
+        for name, least, most in zip(self._channels, *extents, strict=True):
             if name not in ranges or name not in parameters:
                 continue
             low, high = ranges[name]
