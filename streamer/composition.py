@@ -8,26 +8,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
-from scipy.sparse import csr_array
-
-from engines.bundle import open_manifest
-from engines.errors import BundleError, UsageError
+from engines.errors import UsageError
 from monitoring.metrics import Metrics
 from monitoring.probes import Status
 from streamer.allocator import keep_freed_memory
 from streamer.announcements import Announcer
 from streamer.bus.record import Bus, Revoked
 from streamer.config import Config
-from streamer.dispatch import Dispatch
 from streamer.domain import Reason
-from streamer.downscale.engine_room import EngineRoom
+from streamer.factory import Factory, succession
 from streamer.filing import Filing
-from streamer.grib.box_means import box_means
 from streamer.grib.decode import decode, prepare
-from streamer.grib.encode import Imprint, refuse_unknown
-from streamer.grib.manifest import GribManifest
 from streamer.grib.regrid import default_cache
 from streamer.grib.wants import Wants
 from streamer.grib.workers import Workers
@@ -35,13 +27,11 @@ from streamer.intake.assembly import Assembler
 from streamer.intake.runs import Expected
 from streamer.intake.settings import AssemblySettings
 from streamer.lines import Lines
-from streamer.model import Model, digest_of, open_model, refuse_other_input
+from streamer.model import Model
 from streamer.outlets.open import open_outlets
 from streamer.parts import Meters, Parts
-from streamer.products.order import Order
 from streamer.reception import DeadLetters, Reception
 from streamer.service import Service
-from streamer.succession import Succession
 from streamer.verification.live import (
     FolderSource,
     LiveThread,
@@ -49,9 +39,6 @@ from streamer.verification.live import (
     Source,
     TopicSource,
 )
-
-#: The group of a daemon in memory, where the configuration names none.
-_MEMORY = "memory"
 
 OpenBus = Callable[[Revoked, Revoked], Bus]
 
@@ -118,21 +105,20 @@ def composed(
         pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count() or 2, "encoder"))
         workers.warm()
         live = _live(config, model, meters.metrics, around, stack)
-        factory = _Factory(config, bus, pool, meters.metrics, wake, live)
+        factory = Factory(config, bus, pool, meters.metrics, wake, live)
         lines = Lines(factory.line(model))
         stack.callback(lines.close, 5.0)
         assembler = Assembler(_assembly(config, model, around.expected))
-        group = config.bus.group_id or _MEMORY
         parts = Parts(
             _reception(config, bus, workers, assembler, meters.metrics, around.now),
             lines,
             assembler,
-            Announcer(group, config.output.steps_topic, assembler),
+            Announcer(factory.group, config.output.steps_topic, assembler),
             meters,
             wake,
             around.now,
             Filing(outlets, meters.metrics),
-            _succession(factory, model, lines, around.change) if around.change else None,
+            succession(factory, model, lines, around.change) if around.change else None,
         )
         # The line has its engines, and they must end with it: nobody else may hold them.
         del model
@@ -186,110 +172,6 @@ def _reception(
     topic = config.output.dead_letter_topic
     letters = DeadLetters(topic, bus.record_limit(topic))
     return Reception(workers, assembler, letters, metrics, now, config.limits.metadata_bytes)
-
-
-class _Factory:
-    """Puts lines together for one daemon; one model after another, on any thread."""
-
-    def __init__(
-        self,
-        config: Config,
-        bus: Bus,
-        pool: ThreadPoolExecutor,
-        metrics: Metrics,
-        wake: threading.Event,
-        live: LiveVerification | None,
-    ) -> None:
-        self._live = live
-        self.config = config
-        self.metrics = metrics
-        self._pool = pool
-        self._wake = wake
-        # Asked once: the bus belongs to the loop's thread.
-        self._record_limit = bus.record_limit(config.output.topic)
-        self._imprint = Imprint(config.output.centre, config.output.generating_process)
-        refuse_unknown(self._imprint)
-
-    def line(self, model: Model) -> Dispatch:
-        """Return a line that works with a model, its engines' threads started."""
-        reproducible = self.config.engine.reproducible
-        rooms = {
-            name: EngineRoom(engines, self._wake.set, reproducible=reproducible)
-            for name, (_, engines) in model.networks.items()
-        }
-        for room in rooms.values():
-            room.start()
-        order = self._order(model)
-        shared = self._pool, self.metrics, self._wake.set, self._live
-        return Dispatch(order, model.spec, rooms, *shared)
-
-    def _order(self, model: Model) -> Order:
-        config, output, sampler = self.config, self.config.output, self.config.sampler
-        return Order(
-            bundles={name: bundle for name, (bundle, _) in model.networks.items()},
-            digest=model.digest,
-            plan=model.plan,
-            seed=sampler.seed,
-            noise=sampler.noise,
-            topic=output.topic,
-            group=config.bus.group_id or _MEMORY,
-            packing=output.packing,
-            imprint=self._imprint,
-            record_limit=self._record_limit,
-            constraints=model.manifest.constraints,
-            boxes=_boxes(model.manifest),
-            out_of_range=output.out_of_range,
-            fusion=config.engine.fusion,
-            condition_bytes=config.limits.condition_bytes,
-        )
-
-
-def _boxes(manifest: GribManifest) -> tuple[csr_array, csr_array] | None:
-    """Return the coarse operator where a parameter is conserved; the network needs none."""
-    if not manifest.constraints.conservation:
-        return None
-    return box_means(manifest.coarse, manifest.grid)
-
-
-@dataclass(frozen=True, slots=True)
-class _Next:
-    """A line that is ready to take over, and whom to tell."""
-
-    line: Dispatch
-    model: Model
-    lines: Lines
-    metrics: Metrics
-
-    @property
-    def digest(self) -> str:
-        return self.model.digest
-
-    def take_over(self) -> None:
-        self.lines.succeed(self.line)
-        self.metrics.describe_engine(self.model.told)
-
-
-def _succession(
-    factory: _Factory, model: Model, lines: Lines, change: threading.Event
-) -> Succession:
-    # Not the model itself, which must be free to leave.
-    first, fusion = model.bundles, factory.config.engine.fusion
-    needed = model.plan.needed(fusion)
-
-    def open_next(folders: tuple[Path, ...]) -> _Next:
-        bundles = tuple(open_manifest(folder) for folder in folders)
-        refuse_other_input(first[0], bundles[0])
-        successor = open_model(factory.config, bundles)
-        if needed is not None and successor.plan.needed(fusion) != needed:
-            raise BundleError(
-                f"{bundles[0].path}: its tiles need other parts of the globe than those of "
-                f"{first[0].name}, and fields are decoded for these; that takes a restart"
-            )
-        return _Next(factory.line(successor), successor, lines, factory.metrics)
-
-    named = tuple(one.name for one in factory.config.model.bundle)
-    serving = tuple(bundle.path for bundle in first), digest_of(first)
-    return Succession(named, serving, open_next, factory.metrics, change)
 
 
 def _assembly(config: Config, model: Model, expected: Expected | None) -> AssemblySettings:
