@@ -120,23 +120,29 @@ def parse(model: object, statistics: object, where: str) -> dict[str, Any]:
 
 
 class _Reading:
-    """Takes typed values out of a JSON object and notes what is wrong with it."""
+    """Takes typed values out of a JSON object and notes what is wrong with it.
+
+    What is wrong is one more of `faults`, and something harmless of the same type comes back.
+    """
 
     def __init__(self, found: Mapping[str, Any], faults: list[str]) -> None:
         self.found = found
         self.faults = faults
 
     def text(self, key: str) -> str:
+        """Return a text that is not empty."""
         value = self.found.get(key)
         return value if isinstance(value, str) and value else self._wrong(key, "a text", "")
 
     def truth(self, key: str) -> bool:
+        """Return true or false; a number is neither."""
         value = self.found.get(key)
         return (
             value if isinstance(value, bool) else self._wrong(key, "true or false", value is True)
         )
 
     def names(self, key: str) -> tuple[str, ...]:
+        """Return texts that are not empty and all differ; there may be none."""
         value = self.found.get(key)
         if not isinstance(value, list) or not all(isinstance(v, str) and v for v in value):
             return self._wrong(key, "a list of names", ())
@@ -145,6 +151,7 @@ class _Reading:
         return tuple(value)
 
     def pair(self, key: str, least: int = 1) -> tuple[int, int]:
+        """Return rows and columns, whole numbers of at least `least` each."""
         value = self.found.get(key)
         if isinstance(value, list) and len(value) == 2:
             rows, columns = value
@@ -153,6 +160,7 @@ class _Reading:
         return self._wrong(key, f"[rows, columns], each at least {least}", (least, least))
 
     def mapping(self, key: str) -> Mapping[str, Any]:
+        """Return a JSON object as it stands; who takes it judges what is in it."""
         value = self.found.get(key)
         return value if isinstance(value, Mapping) else self._wrong(key, "an object", {})
 

@@ -45,6 +45,7 @@ class _Shell(nn.Module):
     def forward(
         self, inputs: Tensor, c_noise: Tensor | None = None, labels: Tensor | None = None
     ) -> Tensor:
+        """Return the network's answer, (B, C, H, W) float32, to arguments in float32."""
         raw: Tensor = self.network(inputs.to(self._dtype), c_noise, labels)
         return raw.float()
 
@@ -57,6 +58,7 @@ class _FullNorm(nn.Module):
         self.norm = norm
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return `x` normalised, in shape and type of its own."""
         found: Tensor = self.norm(x.float())
         return found.to(x.dtype)
 

@@ -110,9 +110,15 @@ class _Fit:
         self._handed_over = self._averages.best_step
 
     def close(self) -> None:
+        """Let the team's threads go."""
         self._team.close()
 
     def run(self) -> Fitted:
+        """Learn until the course or the caller's time is over, and return what did best.
+
+        A checkpoint is written on the way and at the end. Raises EngineError when the loss is no
+        longer a number.
+        """
         settings = self._task.settings
         if settings.compile and not self._is_over():
             self._team.compile(self._learn.draw(settings, settings.batch, self._chance(0)))

@@ -238,6 +238,10 @@ class _Runner:
         self._path: list[Tensor] = []
 
     def coefficients(self, within: tuple[float, float]) -> Coefficients:
+        """Return the sampler as it now is, for the loss to be led back through.
+
+        within: the lowest and the highest level that the sampler may use.
+        """
         return _read(self._values, within)
 
     def take(self, loss: Tensor, step: int) -> None:
@@ -252,6 +256,7 @@ class _Runner:
         self._path.append(self._values.detach().clone())
 
     def sampler(self, within: tuple[float, float]) -> MultistepSettings:
+        """Return the sampler as it now is, as settings."""
         return _settled(self._values.detach(), within)
 
     def average(self, within: tuple[float, float]) -> MultistepSettings:

@@ -139,10 +139,17 @@ class _Tuning:
         self._started = self._saved = time.monotonic()
 
     def close(self) -> None:
+        """Let the threads of team and judge go."""
         self._team.close()
         self._judge.close()
 
     def run(self) -> Tuned:
+        """Tune until the course or the caller's time is over, and return what did best.
+
+        The first look is at the start itself, so that on the held-back tiles no tuning is worse
+        than none. A checkpoint is written on the way and at the end. Raises EngineError when the
+        loss is no longer a number.
+        """
         losses: list[Tensor] = []
         if not self._history:
             self._look(losses)

@@ -81,6 +81,7 @@ class _Waiting:
 
     @property
     def size_bytes(self) -> int:
+        """What its values occupy."""
         return self.draws.nbytes + (0 if self.baseline is None else self.baseline.nbytes)
 
     def scored(self, truth: Array) -> Sums:
