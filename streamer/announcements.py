@@ -4,6 +4,7 @@ from datetime import datetime
 
 from streamer.begun import Made
 from streamer.bus.record import Outgoing
+from streamer.domain import Step
 from streamer.headers import Intake, Sender, run_headers, step_headers
 from streamer.intake.assembly import Assembler
 from streamer.intake.events import ExpiredStep, Outcome, RunEnded
@@ -32,6 +33,7 @@ class Announcer:
             calls=made.calls,
             sampler=made.maker.sampler,
             quality=made.quality,
+            members=_pooled(step),
         )
         intake = Intake(
             made.tenure.partition.number,
@@ -61,3 +63,8 @@ class Announcer:
             value = record.encode()
             headers = step_headers(record, value, intake, sender)
         return Outgoing(self._topic, ending.key.text.encode(), value, headers)
+
+
+def _pooled(step: Step) -> tuple[int, ...]:
+    """Return the members whose fields a pooled step has."""
+    return tuple(one.key.run.member for one in step.members) if step.key.run.is_pooled else ()

@@ -8,7 +8,7 @@ from typing import Any
 
 from engines.errors import DownscaledError
 from streamer.bus.record import Outgoing
-from streamer.domain import Array, Step
+from streamer.domain import Step
 from streamer.downscale.engine_room import Result
 from streamer.products.ensemble import Ensemble
 from streamer.products.printer import Pair
@@ -44,18 +44,18 @@ class Made:
 
 @dataclass(slots=True, eq=False)
 class Begun:
-    """A step on its way.
+    """A step on its way, member by member where it is pooled.
 
-    coarse: its coarse fields, where any is conserved. results: of the strands, as they end.
-    settling: one task a draw, while the engines work. parts: one task a parameter of a product,
-    once they are done.
+    conditioning: one task a member, as far as they have begun. results: of their strands, as they
+    end. settling: one task a draw, while the engines work. parts: one task a parameter of a
+    product, once they are done.
     """
 
     step: Step
     tenure: Tenure
+    members: tuple[Step, ...]
     ensembles: tuple[Ensemble, ...]
-    coarse: Array | None = None
-    conditioning: Future[None] | None = None
+    conditioning: list[Future[None]] = dataclasses.field(default_factory=list)
     results: list[Result] = dataclasses.field(default_factory=list)
     settling: list[Future[None]] = dataclasses.field(default_factory=list)
     quality: Plain = dataclasses.field(default_factory=dict)
@@ -64,9 +64,21 @@ class Begun:
     @property
     def fault(self) -> str:
         """Why it fails, as far as is known; "" where nothing is wrong."""
-        tasks = [self.conditioning, *self.settling] if self.conditioning else self.settling
+        tasks = (task for task in (*self.conditioning, *self.settling) if task.done())
         faults = [result.fault for result in self.results if result.fault]
         return next(iter([*faults, *(told for one in tasks if (told := failure(one)))]), "")
+
+    def under_way(self, strands: int) -> int:
+        """Return how many members have begun of which not all strands have ended."""
+        failed = sum(task.done() and failure(task) != "" for task in self.conditioning)
+        return len(self.conditioning) - failed - len(self.results) // strands
+
+    def is_drawn(self, strands: int) -> bool:
+        """Whether all draws are in their products, or will never be."""
+        if self.under_way(strands) or not all(task.done() for task in self.conditioning):
+            return False
+        is_last = len(self.conditioning) == len(self.members) or self.fault != ""
+        return is_last and all(task.done() for task in self.settling)
 
     @property
     def is_done(self) -> bool:

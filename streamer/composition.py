@@ -185,4 +185,5 @@ def _assembly(config: Config, model: Model, expected: Expected | None) -> Assemb
         accumulated={
             one.name: one.from_minutes for one in model.manifest.parameters if one.accumulated
         },
+        pools={one.name: one.pool.members for one in config.input.sources if one.pool},
     )

@@ -30,6 +30,13 @@ from streamer.verification.live import LiveVerification
 
 log = logging.getLogger(__name__)
 
+#: Members of a pooled step that are prepared while the engines draw the one before.
+_AHEAD = 1
+
+#: Whose a step is and which, and of its works which member and strand.
+_StepName = tuple[int, StepKey]
+_WorkName = tuple[_StepName, tuple[int, int]]
+
 
 class OutOfRange(DownscaledError):
     """A step whose draws cannot be true, where the daemon is to stop then."""
@@ -65,7 +72,7 @@ class Dispatch:
         self._pool = pool
         self._metrics = metrics
         self._wake = wake
-        self._begun: dict[tuple[int, StepKey], Begun] = {}
+        self._begun: dict[_StepName, Begun] = {}
         self._submitting = threading.Lock()
         bundles = {number: bundle for (number, _), bundle in order.bundles.items()}
         share = order.condition_bytes // len(bundles)
@@ -114,17 +121,17 @@ class Dispatch:
         key = (tenure.epoch, step.key)
         channels = self._order.bundle.channels
         absent = set(channels) - {field.parameter for field in step.fields}
-        ensembles = tuple(Ensemble(one, absent) for one in self._patterns)
-        begun = self._begun[key] = Begun(step, tenure, ensembles)
-        begun.conditioning = self._pool.submit(self._condition, begun, key)
+        members = step.members
+        ensembles = tuple(Ensemble(one, absent, len(members)) for one in self._patterns)
+        self._begun[key] = Begun(step, tenure, members, ensembles)
+        self._go_on(key)
 
     def forget(self, tenure: Tenure) -> None:
         """Give up the steps of a partition that is no longer ours."""
         for key in [key for key, begun in self._begun.items() if begun.tenure is tenure]:
             with self._submitting:
-                del self._begun[key]
-            for number, room in enumerate(self._room_of):
-                room.cancel((key, number))
+                begun = self._begun.pop(key)
+            self._cancel(key, begun)
 
     def made(self) -> list[Made]:
         """Take the steps that are ready to be published, and see to it that the rest goes on."""
@@ -135,22 +142,43 @@ class Dispatch:
             begun = self._begun.get(result.key[0])  # type: ignore[index]  # as `_condition` named it
             if begun is not None:
                 begun.results.append(result)
-        for begun in self._begun.values():
-            if begun.parts is None and self._is_drawn(begun):
+        strands = len(self._order.plan.strands)
+        for key, begun in self._begun.items():
+            if begun.parts is None and begun.is_drawn(strands):
                 self._encode(begun)
+            else:
+                self._go_on(key)
         done = [key for key, begun in self._begun.items() if begun.is_done]
         return [self._gather(self._begun.pop(key)) for key in done]
 
-    def _condition(self, begun: Begun, key: tuple[int, StepKey]) -> None:
-        order, step = self._order, begun.step
+    def _go_on(self, key: _StepName) -> None:
+        """Begin members of a step, no further ahead of the engines than keeps them busy.
+
+        A member's conditions take as much memory as all its fields.
+        """
+        begun, strands = self._begun[key], len(self._order.plan.strands)
+        while (
+            len(begun.conditioning) < len(begun.members)
+            and begun.under_way(strands) <= _AHEAD
+            and not begun.fault
+        ):
+            place = len(begun.conditioning)
+            begun.conditioning.append(self._pool.submit(self._condition, begun, key, place))
+
+    def _cancel(self, key: _StepName, begun: Begun) -> None:
+        for place in range(len(begun.conditioning)):
+            for number, room in enumerate(self._room_of):
+                room.cancel((key, (place, number)))
+
+    def _condition(self, begun: Begun, key: _StepName, place: int) -> None:
+        order, step = self._order, begun.members[place]
         with self._metrics.timed("condition"):
             rated = rates(step, order.bundle.channels)
             made = {number: one.of(rated) for number, one in self._conditions.items()}
-            if order.boxes is not None:
-                begun.coarse = coarse(rated, order.bundle)
+            given = None if order.boxes is None else coarse(rated, order.bundle)
         works = [
-            self._work(begun, (key, number), strand, made)
-            for number, strand in enumerate(order.plan.strands)
+            self._work(begun, (key, (place, number)), made, given)
+            for number in range(len(order.plan.strands))
         ]
         with self._submitting:
             # A step that was forgotten meanwhile must not be computed.
@@ -161,11 +189,14 @@ class Dispatch:
     def _work(
         self,
         begun: Begun,
-        key: tuple[tuple[int, StepKey], int],
-        strand: Strand,
+        key: _WorkName,
         conditions: Mapping[int, Array],
+        given: Array | None,
     ) -> Work:
-        order, step, names = self._order, begun.step, self._order.bundle_of(strand).labels
+        _, (place, number) = key
+        order, step = self._order, begun.members[place]
+        strand = order.plan.strands[number]
+        names = order.bundle_of(strand).labels
         return Work(
             key,
             order.recipe(strand),
@@ -173,26 +204,22 @@ class Dispatch:
             noise_keys(step.key, strand.numbers, order.seed, order.noise),
             labels=labels(names, step.key.valid_time) if names else None,
             wanted=strand.wanted,
-            on_draw=partial(self._take, begun, strand),
+            on_draw=partial(self._take, begun, strand, place, given),
         )
 
-    def _take(self, begun: Begun, strand: Strand, index: int, values: Array) -> None:
+    def _take(
+        self, begun: Begun, strand: Strand, place: int, given: Array | None, i: int, values: Array
+    ) -> None:
         """Pass a draw on from an engine's thread, which has better things to do."""
-        drawn = Drawn(strand.way, strand.numbers[index])
-        begun.settling.append(self._pool.submit(self._settle, begun, drawn, values))
+        drawn = Drawn(strand.way, strand.numbers[i])
+        begun.settling.append(self._pool.submit(self._settle, begun, drawn, place, values, given))
 
-    def _settle(self, begun: Begun, drawn: Drawn, values: Array) -> None:
+    def _settle(
+        self, begun: Begun, drawn: Drawn, place: int, values: Array, given: Array | None
+    ) -> None:
         for ensemble in begun.ensembles:
-            ensemble.take(drawn, values, begun.coarse)
+            ensemble.take(drawn, values, given, place)
         self._wake()
-
-    def _is_drawn(self, begun: Begun) -> bool:
-        """Whether all draws of a step are in its products, or will never be."""
-        conditioning = begun.conditioning
-        if conditioning is not None and conditioning.done() and failure(conditioning):
-            return True
-        is_told = len(begun.results) == len(self._order.plan.strands)
-        return is_told and all(task.done() for task in begun.settling)
 
     def _encode(self, begun: Begun) -> None:
         begun.parts = []

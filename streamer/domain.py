@@ -1,17 +1,21 @@
 """The words of the house as values: grids, keys, fields, steps, and why a message is refused."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from math import inf
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+
+#: Stands for a run's member where its members are pooled into one ensemble, and its word in keys.
+ALL_MEMBERS: Final = -1
+_ALL: Final = "all"
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Origin:
 class RunKey:
     """A forecast of one source issued at one reference time, one member of it.
 
-    What the GRIB does not know is "-"; no `number` is member 0.
+    What the GRIB does not know is "-"; no `number` is member 0, and ALL_MEMBERS all of a pool.
     `again` is the name given to a repeat on purpose, "" for the first time.
     """
 
@@ -93,7 +97,27 @@ class RunKey:
     def text(self) -> str:
         """The record key: centre/source/expver/YYYYMMDDHHMM/member."""
         time = self.reference_time.astimezone(UTC).strftime("%Y%m%d%H%M")
-        return f"{self.centre}/{self.source}/{self.expver}/{time}/{self.member}"
+        return f"{self.centre}/{self.source}/{self.expver}/{time}/{self.member_text}"
+
+    @property
+    def member_text(self) -> str:
+        """The member as keys, headers and names of files have it: its number, or `all`."""
+        return _ALL if self.is_pooled else str(self.member)
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether it stands for all members of a pool."""
+        return self.member == ALL_MEMBERS
+
+    @property
+    def pooled(self) -> "RunKey":
+        """The run of all members."""
+        return replace(self, member=ALL_MEMBERS)
+
+
+def member_of(text: str) -> int:
+    """Read a member as `RunKey.member_text` writes it; ValueError for anything else."""
+    return ALL_MEMBERS if text == _ALL else int(text)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -235,6 +259,10 @@ class Interval:
         return f"+{self.start / 60:g} to +{self.end / 60:g} h"
 
 
+#: A field's place in a step: whose it is, a member, and its parameter.
+Slot = tuple[int, str]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Field:
     """A decoded message that the bundle wants, already on the bundle's grids.
@@ -265,6 +293,11 @@ class Field:
     rounding: float = 0.0
 
     @property
+    def slot(self) -> Slot:
+        """Its place among the fields of its step."""
+        return self.key.run.member, self.parameter
+
+    @property
     def size_bytes(self) -> int:
         """What the field holds in memory."""
         return self.coarse.nbytes + self.interpolated.nbytes + len(self.message)
@@ -282,7 +315,8 @@ class Rejected:
 class Unwanted:
     """A sound message that nobody asked for: counted, not dead-lettered.
 
-    why: `source` (no source matches), `parameter` (not in the bundle), `step`, `old`.
+    why: `source` (no source matches), `member` (not of the source's pool), `parameter` (not in the
+    bundle), `step`, `old`.
     """
 
     why: str
@@ -295,6 +329,7 @@ Decoded = Field | Rejected | Unwanted
 class Step:
     """All fields of one step, in the bundle's order, ready to be downscaled.
 
+    A pooled step has those of one member after another; its members are what is downscaled.
     A parameter that does not exist yet at this lead time has no field: a rate, which is 0 then.
     origins: of its fields, then of those before.
     before: accumulations of the run's step before this one, as far as they are needed to know
@@ -308,6 +343,22 @@ class Step:
     completed_at: datetime
     before: tuple[Field, ...] = ()
     since: int | None = None
+
+    @property
+    def members(self) -> tuple["Step", ...]:
+        """The step of each member alone, in the order of their fields: itself, unless pooled."""
+        if not self.key.run.is_pooled:
+            return (self,)
+        keys = dict.fromkeys(field.key for field in self.fields)
+        return tuple(
+            replace(
+                self,
+                key=key,
+                fields=tuple(field for field in self.fields if field.key == key),
+                before=tuple(f for f in self.before if f.key.run == key.run),
+            )
+            for key in keys
+        )
 
     @property
     def size_bytes(self) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from streamer.domain import Origin, Rejected, RunKey, StepKey, step_text
+from streamer.domain import Origin, Rejected, RunKey, StepKey, member_of, step_text
 from streamer.intake.events import EndedRun, EndedStep, Outcome
 from streamer.records import (
     FieldEntry,
@@ -150,7 +150,7 @@ def read_identity(headers: Headers) -> EndedStep | EndedRun:
             source=told["source"],
             expver=told["expver"],
             reference_time=datetime.fromisoformat(told["ce_time"]),
-            member=int(told["member"]),
+            member=member_of(told["member"]),
             again=told.get(AGAIN, ""),
         )
         partition = int(told["input.partition"])
@@ -206,7 +206,7 @@ def _identity(run: RunKey) -> dict[str, str]:
         "centre": run.centre,
         "source": run.source,
         "expver": run.expver,
-        "member": str(run.member),
+        "member": run.member_text,
     }
     return {**told, AGAIN: run.again} if run.again else told
 

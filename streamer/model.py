@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from engines.bundle import Bundle, locate, open_manifest
 from engines.denoiser import Denoiser, EngineSpec
-from engines.errors import BundleError
+from engines.errors import BundleError, UsageError
 from streamer.config import Config
 from streamer.domain import Constraints
 from streamer.downscale.labels import refuse_unknown
@@ -106,12 +108,33 @@ def plan_for(config: Config, bundles: Sequence[Bundle]) -> tuple[Plan, GribManif
         refuse_unknown(bundle.labels)
         refuse_other_input(bundles[0], bundle)
     manifest = read_manifest(bundles[0].grib)
-    wishes = Wishes(config.products, config.sampler, config.model.draws, config.regions)
+    _refuse_large_pools(config, manifest)
+    wishes = Wishes(
+        config.products,
+        config.sampler,
+        config.model.draws,
+        config.regions,
+        tuple(len(one.pool.members) if one.pool else 1 for one in config.input.sources) or (1,),
+    )
     members = [
         Member(bundle, layout_of(bundle, config.engine), named.weight)
         for bundle, named in zip(bundles, config.model.bundle, strict=True)
     ]
     return make_plan(wishes, members, manifest.grid), manifest
+
+
+def _refuse_large_pools(config: Config, manifest: GribManifest) -> None:
+    """Raise UsageError for a pool of which not even one step could ever be complete."""
+    points = manifest.grid.rows * manifest.grid.columns
+    limit = config.limits.open_bytes
+    for source in config.input.sources:
+        many = len(source.pool.members) if source.pool else 1
+        needed = many * len(manifest.parameters) * points * np.dtype(np.float32).itemsize
+        if source.pool and needed > limit:
+            raise UsageError(
+                f"input.sources: {source.name}: the fields of a step of {many} members take "
+                f"{needed} bytes on the fine grid, limits.open_bytes is {limit}"
+            )
 
 
 def layout_of(bundle: Bundle, settings: EngineSettings) -> Layout:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from engines.errors import DownscaledError
-from streamer.domain import Origin, RunKey, StepKey, step_text
+from streamer.domain import Origin, RunKey, StepKey, member_of, step_text
 from streamer.intake.events import Outcome
 
 VERSION = 1
@@ -61,6 +61,7 @@ class StepRecord:
     reason: why it is not complete, else None. missing: parameters, or what else it lacked.
     bundle: its digest; engine: in words; calls: of the denoiser. All three tell nothing ("", 0)
     where nothing was downscaled. inputs: origins of its fields; their message index is not kept.
+    members: of a pooled step, in the order in which its draws are numbered.
     """
 
     key: StepKey
@@ -74,6 +75,7 @@ class StepRecord:
     calls: int = 0
     sampler: Plain = field(default_factory=dict)
     quality: Plain = field(default_factory=dict)
+    members: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a step that is complete for a reason, or not complete for none."""
@@ -93,7 +95,8 @@ class StepRecord:
                 "reason": self.reason,
                 **_run_members(self.key.run),
                 "step": hours(self.key.minutes),
-                "member": self.key.run.member,
+                "member": _member(self.key.run),
+                **({"members": list(self.members)} if self.members else {}),
                 **_again(self.key.run),
                 "fields": [_field_members(entry) for entry in self.fields],
                 "missing": list(self.missing),
@@ -126,7 +129,7 @@ class RunRecord:
                 "version": VERSION,
                 "kind": "run",
                 **_run_members(self.key),
-                "member": self.key.member,
+                "member": _member(self.key),
                 **_again(self.key),
                 "steps": {
                     step_text(minutes): outcome.value for minutes, outcome in sorted(self.outcomes)
@@ -146,7 +149,7 @@ def parse(value: bytes) -> StepRecord | RunRecord:
             source=plain["source"],
             expver=plain["expver"],
             reference_time=datetime.fromisoformat(plain["reference_time"]),
-            member=plain["member"],
+            member=member_of(str(plain["member"])),
             again=plain.get("again", ""),
         )
         return _parse_run(run, plain) if plain["kind"] == "run" else _parse_step(run, plain)
@@ -208,6 +211,10 @@ def _run_members(run: RunKey) -> dict[str, str]:
     }
 
 
+def _member(run: RunKey) -> int | str:
+    return run.member_text if run.is_pooled else run.member
+
+
 def _again(run: RunKey) -> dict[str, str]:
     return {"again": run.again} if run.again else {}
 
@@ -266,4 +273,5 @@ def _parse_step(run: RunKey, plain: Plain) -> StepRecord:
         calls=plain["calls"],
         sampler=plain["sampler"],
         quality=plain["quality"],
+        members=tuple(plain.get("members", ())),
     )

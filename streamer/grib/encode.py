@@ -80,13 +80,16 @@ def encode(values: Array, template: Template, draw: Draw) -> bytes:
     return next(_encoded(values[None], template, [_numbered(template, draw)]))
 
 
-def encode_all(draws: Array, template: Template) -> Iterator[bytes]:
-    """Encode all draws of a parameter, (D, H, W), each as `encode` does, to the same bytes.
+def encode_all(
+    draws: Array, template: Template, first: int = 0, of: int | None = None
+) -> Iterator[bytes]:
+    """Encode draws of a parameter, (D, H, W), each as `encode` does, to the same bytes.
 
+    first: the number of the first of them. of: how many there are in all, where these are not all.
     One handle takes them all, and ecCodes reads back the first: the others must repeat its
     header, and their values are read from their bytes. A handle costs more than the values.
     """
-    numbers = [Draw(number, of=len(draws)) for number in range(len(draws))]
+    numbers = [Draw(first + i, of=of or len(draws)) for i in range(len(draws))]
     return _encoded(draws, template, [_numbered(template, draw) for draw in numbers])
 
 
@@ -211,8 +214,17 @@ def _packed(values: Array, target: FieldTarget, where: str) -> codes.Values:
 
 
 def _membership(template: Template, draw: Draw) -> Wanted:
-    """Return the draw's place in the whole ensemble: member * D + draw, of M * D."""
-    member = template.target.key.run.member
+    """Return the draw's place in the whole ensemble: member * D + draw, of M * D.
+
+    Draws of a pooled step are numbered over all its members.
+    """
+    run = template.target.key.run
+    if run.is_pooled:
+        return (
+            ("perturbationNumber", draw.number),
+            ("numberOfForecastsInEnsemble", ensemble_size(1, draw.of)),
+        )
+    member = run.member
     # Some centres do not count the control among their members, so M may be too small by one.
     size = ensemble_size(max(template.members, member + 1), draw.of)
     return (

@@ -1,5 +1,6 @@
 """Reads which forecast a message belongs to, from its header alone."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from streamer.domain import Reason, Rejected, RunKey, StepKey
@@ -9,18 +10,26 @@ from streamer.grib.wants import Source
 
 
 def identify(message: bytes, sources: tuple[Source, ...]) -> StepKey | Rejected | None:
-    """Return the step that one message with a sound frame belongs to; None: no source matches.
+    """Return the step that one message with a sound frame belongs to; None: no source wants it.
 
     Takes any parameter, since it asks no bundle.
     """
     try:
         with opened(message) as handle:
             source = source_of(handle, sources)
-            return None if source is None else step_key(handle, source, "")
+            return None if source is None else _whole(step_key(handle, source, ""), sources)
     except CodesError as error:
         return Rejected(Reason.UNDECODABLE, f"ecCodes cannot read it: {error}")
     except ValueError as error:
         return Rejected(Reason.UNDECODABLE, str(error))
+
+
+def _whole(key: StepKey, sources: tuple[Source, ...]) -> StepKey | None:
+    """Return the step of all members where the source pools them; None for a member it lacks."""
+    pool = next((one.pool for one in sources if one.name == key.run.source), None)
+    if pool is None:
+        return key
+    return replace(key, run=key.run.pooled) if key.run.member in pool.members else None
 
 
 def source_of(handle: Handle, sources: tuple[Source, ...]) -> str | None:

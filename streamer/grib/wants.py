@@ -1,10 +1,39 @@
 """What the daemon wants of the messages that it reads; small enough to send to every worker."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engines.noise import Window
 from streamer.grib.manifest import GribManifest, Key
+
+_RANGE = re.compile(r"(\d+)/to/(\d+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The members of a source that make one ensemble together, by their number, rising."""
+
+    members: tuple[int, ...]
+
+    @classmethod
+    def from_plain(cls, found: object) -> "Pool":
+        """Read `0/to/20`, or a list of numbers; ValueError for anything else."""
+        text = str(found).strip() if isinstance(found, str) else ""
+        if ends := _RANGE.fullmatch(text):
+            members = list(range(int(ends[1]), int(ends[2]) + 1))
+        else:
+            members = list(found) if isinstance(found, list | tuple) else []
+        if not _are_members(members):
+            raise ValueError(
+                f"found {found!r}, wanted numbers of members: 0/to/20, or a list with each once"
+            )
+        return cls(tuple(sorted(members)))
+
+
+def _are_members(found: Sequence[object]) -> bool:
+    are_numbers = all(type(one) is int and one >= 0 for one in found)
+    return bool(found) and are_numbers and len(set(found)) == len(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,10 +41,12 @@ class Source:
     """Where forecasts come from: the first source whose keys all match gives its name.
 
     match: GRIB keys and what they must be, as numbers or as the text that `grib_ls` shows.
+    pool: members that are one ensemble; None keeps each apart.
     """
 
     name: str
     match: Mapping[str, Key] = field(default_factory=dict)
+    pool: Pool | None = None
 
     def __post_init__(self) -> None:
         """Refuse names that would break a record's key."""

@@ -89,18 +89,19 @@ class Assembler:
         dropped = self._unwanted(field, now) or self._repeated(field, origin)
         if dropped is not None:
             return dropped
-        reopened = not self._is_begun(field.key) and self._ended.has_expired(field.key)
-        step = self._open.setdefault(field.key, WaitingStep(origin.partition, record_time))
+        key = self._settings.step_of(field.key)
+        reopened = not self._is_begun(key) and self._ended.has_expired(key)
+        step = self._open.setdefault(key, WaitingStep(origin.partition, record_time))
         let_go = step.move(origin.partition)
         refused = step.take(field, origin, record_time)
         if refused is not None:
             return refused
-        self._runs.begin(field.key, step.partition, record_time, is_spread=is_run_spread)
+        self._runs.begin(key, step.partition, record_time, is_spread=is_run_spread)
         if not self._settings.needs_before(field):
-            let_go += step.give_back(field.parameter)
-        if self._missing(field.key):
+            let_go += step.give_back(field.slot)
+        if self._missing(key):
             return Kept(reopened, let_go)
-        return self._complete(field.key, now, let_go)
+        return self._complete(key, now, let_go)
 
     def lend(
         self, field: Field, origin: Origin, record_time: datetime, now: datetime
@@ -200,21 +201,25 @@ class Assembler:
 
     def _unwanted(self, field: Field, now: datetime) -> Unwanted | None:
         settings = self._settings
-        if field.parameter not in settings.parameters_at(field.key.minutes):
+        key = settings.step_of(field.key)
+        if field.parameter not in settings.parameters_at(key.minutes):
             return Unwanted("parameter")
-        if field.key.minutes not in settings.expected(field.key.run):
+        if not settings.wants_member(field.key.run):
+            return Unwanted("member")
+        if key.minutes not in settings.expected(key.run):
             return Unwanted("step")
-        if settings.max_age_h is None or field.key in self._open:
+        if settings.max_age_h is None or key in self._open:
             return None
         age = now - field.key.run.reference_time
         return Unwanted("old") if age > timedelta(hours=settings.max_age_h) else None
 
     def _repeated(self, field: Field, origin: Origin) -> DuplicateField | None:
         """Return a duplicate where the step is in flight or over."""
-        flying = self._in_flight.get(field.key)
+        key = self._settings.step_of(field.key)
+        flying = self._in_flight.get(key)
         if flying is not None:
-            return DuplicateField(origin, flying.digests[field.parameter] == field.digest)
-        if not self._is_begun(field.key) and self._ended.is_over(field.key, origin):
+            return DuplicateField(origin, flying.digests[field.slot] == field.digest)
+        if not self._is_begun(key) and self._ended.is_over(key, origin):
             return DuplicateField(origin, None)
         return None
 
@@ -227,7 +232,7 @@ class Assembler:
         name, settings = field.parameter, self._settings
         if name not in settings.accumulated or not settings.exists(name, field.key.minutes):
             return None
-        key = settings.after(field.key)
+        key = settings.after(settings.step_of(field.key))
         if key is None or key in self._in_flight:
             return None
         step = self._open.get(key)
@@ -237,22 +242,22 @@ class Assembler:
                 return None
         if step is None:
             return None if self._unwanted(field, now) is not None else key
-        own = step.fields.get(name)
+        own = step.fields.get(field.slot)
         is_needed = own is None or settings.needs_before(own[0])
-        is_first = name not in step.before and origin.partition == step.partition
+        is_first = field.slot not in step.before and origin.partition == step.partition
         return key if is_needed and is_first else None
 
     def _missing(self, key: StepKey) -> tuple[str, ...]:
         step = self._open[key]
-        fields = {name: field for name, (field, _) in step.fields.items()}
+        fields = {slot: field for slot, (field, _) in step.fields.items()}
         return self._settings.missing(key, fields, step.before)
 
     def _complete(self, key: StepKey, now: datetime, let_go: tuple[Origin, ...] = ()) -> Completed:
         step = self._open.pop(key)
-        parameters = self._settings.parameters_at(key.minutes)
-        own = [step.fields[name] for name in parameters]
-        lent = [step.before[name] for name in parameters if name in step.before]
-        digests = {parameter: field.digest for parameter, (field, _) in step.fields.items()}
+        slots = self._settings.slots(key)
+        own = [step.fields[slot] for slot in slots]
+        lent = [step.before[slot] for slot in slots if slot in step.before]
+        digests = {slot: field.digest for slot, (field, _) in step.fields.items()}
         self._in_flight[key] = FlyingStep(step.partition, step.newest, digests)
         before = self._settings.before(key)
         complete = Step(
@@ -291,7 +296,7 @@ class Assembler:
         steps, partition, newest = self._runs.unseen(key)
         ended = None if steps else self._runs.end(key)
         for step in steps:
-            missing, origins = self._settings.parameters_at(step.minutes), tuple[Origin, ...]()
+            missing, origins = self._settings.missing(step, {}, ()), tuple[Origin, ...]()
             if step in self._open and self._open[step].partition == partition:
                 origins = self._open.pop(step).origins
             yield ExpiredStep(step, partition, missing, origins, newest, seen=origins)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from dataclasses import field as of
 from datetime import datetime
 
-from streamer.domain import Field, Origin, Reason, Rejected
+from streamer.domain import Field, Origin, Reason, Rejected, Slot
 from streamer.intake.events import DuplicateField
 
 
@@ -13,15 +13,15 @@ from streamer.intake.events import DuplicateField
 class WaitingStep:
     """A step with some of its fields, all from one partition and on one grid.
 
-    newest: record time. before: accumulations of the step before, by parameter; a step may have
-    nothing else yet. seen: every message that came for it. rejected: those of its own partition
+    newest: record time. before: accumulations of the step before; a step may have nothing else
+    yet. seen: every message that came for it. rejected: those of its own partition
     that it refused; another partition's ledger is not part of its transaction.
     """
 
     partition: int
     newest: datetime
-    fields: dict[str, tuple[Field, Origin]] = of(default_factory=dict)
-    before: dict[str, tuple[Field, Origin]] = of(default_factory=dict)
+    fields: dict[Slot, tuple[Field, Origin]] = of(default_factory=dict)
+    before: dict[Slot, tuple[Field, Origin]] = of(default_factory=dict)
     seen: list[Origin] = of(default_factory=list)
     rejected: list[Origin] = of(default_factory=list)
 
@@ -50,7 +50,7 @@ class WaitingStep:
         if isinstance(refused, Rejected) and origin.partition == self.partition:
             self.rejected.append(origin)
         if refused is None:
-            self.fields[field.parameter] = (field, origin)
+            self.fields[field.slot] = (field, origin)
             self.newest = max(self.newest, time)
         return refused
 
@@ -58,12 +58,12 @@ class WaitingStep:
         """Keep an accumulation of the step before; its grid may be another, they are all ours."""
         self.seen.append(origin)
         # Its own step may end long before this one, and nothing is made from its message here.
-        self.before[field.parameter] = (replace(field, message=b""), origin)
+        self.before[field.slot] = (replace(field, message=b""), origin)
         self.newest = max(self.newest, time)
 
-    def give_back(self, parameter: str) -> tuple[Origin, ...]:
+    def give_back(self, slot: Slot) -> tuple[Origin, ...]:
         """Let go of an accumulation of the step before, if there is one."""
-        kept = self.before.pop(parameter, None)
+        kept = self.before.pop(slot, None)
         return () if kept is None else (kept[1],)
 
     def move(self, partition: int) -> tuple[Origin, ...]:
@@ -82,8 +82,8 @@ class WaitingStep:
                 f"{where} came from partition {origin.partition}, the step's first field from "
                 f"partition {self.partition}; all records of a step must share one",
             )
-        if field.parameter in self.fields:
-            first, _ = self.fields[field.parameter]
+        if field.slot in self.fields:
+            first, _ = self.fields[field.slot]
             return DuplicateField(origin, first.digest == field.digest)
         grid = next((first.grid for first, _ in self.fields.values()), field.grid)
         if field.grid != grid:
@@ -98,9 +98,9 @@ class WaitingStep:
 class FlyingStep:
     """A complete step on its way through the engine: enough to know its duplicates.
 
-    newest: record time. digests: of its messages, by parameter.
+    newest: record time. digests: of its messages.
     """
 
     partition: int
     newest: datetime
-    digests: Mapping[str, bytes]
+    digests: Mapping[Slot, bytes]

@@ -138,7 +138,7 @@ def file_attributes(record: StepRecord, product: str) -> dict[str, str]:
     reference = time_text(run.reference_time)
     return {
         "Conventions": CONVENTIONS,
-        "title": f"{product}: downscaled forecast of {reference}, member {run.member}",
+        "title": f"{product}: downscaled forecast of {reference}, member {run.member_text}",
         "institution": run.centre,
         "source": f"bundle {record.bundle} on {record.engine}",
         "history": f"{reference} forecast by {run.centre}, then downscaled",

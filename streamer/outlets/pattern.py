@@ -46,7 +46,7 @@ class Pattern:
             "source": run.source,
             "expver": run.expver,
             "reference_time": run.reference_time.strftime("%Y%m%d%H%M"),
-            "member": str(run.member),
+            "member": run.member_text,
             "step": step_text(key.minutes),
             "valid_time": key.valid_time.strftime("%Y%m%d%H%M"),
             "product": names.product,

@@ -38,10 +38,11 @@ class Pattern:
 class Ensemble:
     """The draws of one product of one step. Safe for several threads.
 
-    absent: channels that do not exist at this step. quality: what is told of it, in the end.
+    absent: channels that do not exist at this step. members: how many draw, each as often as the
+    product says. quality: what is told of it, in the end.
     """
 
-    def __init__(self, pattern: Pattern, absent: Collection[str]) -> None:
+    def __init__(self, pattern: Pattern, absent: Collection[str], members: int = 1) -> None:
         self._pattern = pattern
         self.making = making = pattern.making
         self.channels = pattern.channels
@@ -54,6 +55,8 @@ class Ensemble:
         self._constraints = pattern.constraints.among(
             [name for name in self.channels if name not in absent]
         )
+        #: how many forecasts it consists of, all members and draws together
+        self.size = members * len(making.draws)
         self._places = {drawn: place for place, drawn in enumerate(making.draws)}
         self._early: dict[int, Array] = {}
         self._kept: list[Array] = []
@@ -74,14 +77,15 @@ class Ensemble:
             arrays = sum(one.nbytes for one in (*self._kept, *self._early.values()))
             return arrays + self._statistics.held_bytes
 
-    def take(self, drawn: Drawn, values: Array, coarse: Array | None) -> None:
+    def take(self, drawn: Drawn, values: Array, coarse: Array | None, member: int = 0) -> None:
         """Take a draw on the whole grid, (C, H, W), and leave it as it is; others are no fault.
 
-        coarse: (C, h, w), the step's coarse fields, where any parameter is conserved.
+        coarse: (C, h, w), the member's coarse fields, where any parameter is conserved. member:
+        the place of the one that it was drawn for, from 0.
         """
-        place = self._places.get(drawn)
-        if place is None or not self.parameters:
+        if drawn not in self._places or not self.parameters:
             return
+        place = member * len(self.making.draws) + self._places[drawn]
         cut = self._obedient(values, place, coarse)
         made = derived.derive(self.parameters, self.channels, cut)
         with self._lock:
@@ -95,10 +99,14 @@ class Ensemble:
         is_own = parameter in self.channels
         return (parameter,) if is_own else derived.DERIVED[parameter].inputs
 
-    def draws(self, parameter: str) -> Array:
-        """Return all draws of a parameter whose draws are published, (D, h, w)."""
-        at = self._drawn.index(self.parameters.index(parameter))
-        return np.stack([one[at] for one in self._kept])
+    def draws(self, parameter: str, member: int | None = None) -> Array:
+        """Return the draws of a parameter whose draws are published, (D, h, w).
+
+        member: the place of one, to have its draws alone.
+        """
+        at, many = self._drawn.index(self.parameters.index(parameter)), len(self.making.draws)
+        kept = self._kept if member is None else self._kept[member * many : (member + 1) * many]
+        return np.stack([one[at] for one in kept])
 
     def statistic(self, statistic: Statistic, parameter: str) -> Array:
         """Return a statistic of a parameter, (h, w)."""
@@ -125,4 +133,4 @@ class Ensemble:
             is_all = len(self._drawn) == len(made)
             self._kept.append(made if is_all else made[self._drawn])
         weights = self.making.weights
-        self._statistics.add(made, 1.0 if weights is None else weights[place])
+        self._statistics.add(made, 1.0 if weights is None else weights[place % len(weights)])

@@ -111,12 +111,16 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What a configuration wants. sampler, draws: of products that name none."""
+    """What a configuration wants. sampler, draws: of products that name none.
+
+    pools: how many input members make one ensemble, by source; 1 where they are kept apart.
+    """
 
     products: Sequence[Product]
     sampler: SamplerChoice
     draws: int
     regions: Mapping[str, RegionChoice]
+    pools: tuple[int, ...] = (1,)
 
 
 def make_plan(wishes: Wishes, members: Sequence[Member], grid: Grid) -> Plan:
@@ -128,7 +132,7 @@ def make_plan(wishes: Wishes, members: Sequence[Member], grid: Grid) -> Plan:
     makings = []
     for product in wishes.products:
         draws, weights = _draws(product, wishes, members, found)
-        making = _making(product, draws, wishes.regions, members[0].bundle, grid)
+        making = _making(product, draws, wishes, members[0].bundle, grid)
         is_weighted = len(set(weights)) > 1
         makings.append(replace(making, weights=weights if is_weighted else None))
     ways = tuple(way for way, _ in found)
@@ -177,19 +181,19 @@ def _many(product: Product, wishes: Wishes, member: Member) -> int:
 def _making(
     product: Product,
     draws: tuple[Drawn, ...],
-    own: Mapping[str, RegionChoice],
+    wishes: Wishes,
     bundle: Manifest,
     grid: Grid,
 ) -> Making:
     where = f"products: {product.name}"
-    if len(draws) > MOST_FORECASTS:
-        raise UsageError(f"{where}: {len(draws)} draws, GRIB counts {MOST_FORECASTS} at most")
+    _refuse_crowd(len(draws), max(wishes.pools), where)
+    least = len(draws) * min(wishes.pools)
     try:
-        window = _window(product, own, bundle.tile, grid)
+        window = _window(product, wishes.regions, bundle.tile, grid)
         parameters = product.parameters or bundle.channels
         channels = bundle.channels
         derived.refuse_unknown(parameters, channels)
-        told = {name: _told(product, name, len(draws), channels) for name in parameters}
+        told = {name: _told(product, name, least, channels) for name in parameters}
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
     unfit = [one.of for one in product.of if one.of is not None and one.of not in parameters]
@@ -199,16 +203,26 @@ def _making(
     return Making(product.name, draws, window, regions.grid_of(window, grid), kept, told)
 
 
+def _refuse_crowd(draws: int, members: int, where: str) -> None:
+    many = draws * members
+    if many > MOST_FORECASTS:
+        told = f"{draws} draws" if members == 1 else f"{members} members of {draws} draws, {many}"
+        raise UsageError(f"{where}: {told}, GRIB counts {MOST_FORECASTS} at most")
+
+
 def _told(
-    product: Product, parameter: str, draws: int, channels: Sequence[str]
+    product: Product, parameter: str, forecasts: int, channels: Sequence[str]
 ) -> tuple[Statistic | None, ...]:
-    """Return what is told of a parameter, each thing once, in the order of the configuration."""
+    """Return what is told of a parameter, each thing once, in the order of the configuration.
+
+    forecasts: how many an ensemble has, where it has fewest.
+    """
     told: list[Statistic | None] = []
     for wanted in product.of:
         if wanted.of not in (None, parameter) or wanted.statistic in told:
             continue
         if wanted.statistic is not None:
-            refuse_unfit(wanted.statistic, draws)
+            refuse_unfit(wanted.statistic, forecasts)
             refuse_unencodable(wanted.statistic)
             if parameter not in channels:
                 derived.refuse_statistic(parameter, wanted.statistic)

@@ -81,11 +81,15 @@ class Printer:
 def _messages(
     templates: Templates, step: Step, ensemble: Ensemble, parameter: str
 ) -> Iterator[tuple[FieldNames, bytes, Template, Draw | None]]:
-    """Yield a parameter's messages, each with its names and the template that it was made from."""
-    making = ensemble.making
-    message, factor, interval = _source(step, ensemble, parameter)
+    """Yield a parameter's messages, each with its names and the template that it was made from.
 
-    def template(statistic: Statistic | None) -> Template:
+    Draws are made from the message of the member that they were drawn for, statistics from the
+    first member's.
+    """
+    making, members = ensemble.making, step.members
+
+    def template(member: Step, statistic: Statistic | None) -> Template:
+        message, factor, interval = _source(member, ensemble, parameter)
         target = FieldTarget(
             step.key,
             parameter,
@@ -99,21 +103,21 @@ def _messages(
         return templates.prepare(message, target)
 
     for statistic in making.told[parameter]:
-        prepared = template(statistic)
         if statistic is None:
-            draws = ensemble.draws(parameter)
-            for number, encoded in enumerate(encode_all(draws, prepared)):
-                names = FieldNames(making.name, parameter, draw=number)
-                yield names, encoded, prepared, Draw(number, of=len(draws))
+            for place, member in enumerate(members):
+                prepared, first = template(member, None), place * len(making.draws)
+                draws = encode_all(
+                    ensemble.draws(parameter, place), prepared, first, of=ensemble.size
+                )
+                for number, encoded in enumerate(draws, first):
+                    names = FieldNames(making.name, parameter, draw=number)
+                    yield names, encoded, prepared, Draw(number, of=ensemble.size)
         else:
+            prepared = template(members[0], statistic)
             values = ensemble.statistic(statistic, parameter)
-            encoded = encode_statistic(values, prepared, len(making.draws))
-            yield (
-                FieldNames(making.name, parameter, statistic=statistic.text),
-                encoded,
-                prepared,
-                None,
-            )
+            encoded = encode_statistic(values, prepared, ensemble.size)
+            names = FieldNames(making.name, parameter, statistic=statistic.text)
+            yield names, encoded, prepared, None
 
 
 def _source(step: Step, ensemble: Ensemble, parameter: str) -> tuple[bytes, float, Interval | None]:

@@ -11,14 +11,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from engines.bundle import Bundle
 from engines.errors import DownscaledError
 from monitoring.metrics import Metrics
 from streamer.bus.record import Bus
-from streamer.domain import Step
+from streamer.domain import Array, Step
 from streamer.downscale import regions
 from streamer.downscale.condition import interpolated
 from streamer.grib.manifest import GribManifest
+from streamer.intake.accumulation import rates
 from streamer.products.ensemble import Ensemble
 from streamer.verification.catalogue import Entry, catalogue, entries_of
 from streamer.verify.live import LiveScores, LiveSettings, Published
@@ -119,7 +122,7 @@ class LiveVerification:
     def take(self, step: Step, ensemble: Ensemble, bundle: Bundle) -> None:
         """Keep the draws of a step until their analyses come; amounts are not scored."""
         making = ensemble.making
-        base = regions.cropped(interpolated(step, bundle), making.window)
+        base = regions.cropped(_baseline(step, bundle), making.window)
         for parameter in ensemble.parameters:
             if parameter not in self._names or None not in making.told[parameter]:
                 continue
@@ -201,6 +204,13 @@ class LiveThread:
             log.warning("verification goes on later: %s", error)
         except Exception:
             log.exception("a fault of ours in verification; the daemon goes on")
+
+
+def _baseline(step: Step, bundle: Bundle) -> Array:
+    """Return the coarse fields on the fine grid, (C, H, W), the mean of a pooled step's members."""
+    fields = [interpolated(rates(one, bundle.channels), bundle) for one in step.members]
+    mean: Array = np.mean(fields, axis=0, dtype=np.float32)
+    return mean
 
 
 def _baseline_mae(scores: PointScores) -> float | None:

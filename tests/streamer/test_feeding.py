@@ -7,7 +7,7 @@ import pytest
 from engines.errors import UsageError
 from streamer.domain import Reason
 from streamer.feeding import Label, describe, files_under, read_file
-from streamer.grib.wants import Source
+from streamer.grib.wants import Pool, Source
 from tests.wind import wind_message
 
 WIND = [wind_message(name, step) for step in (0, 6) for name in ("10u", "10v")]
@@ -38,6 +38,17 @@ def test_the_source_that_matches_stands_in_the_key_and_strangers_stay_behind(
 
     assert {(record.key or b"").split(b"/")[1] for record in found.records} == {b"zonal"}
     assert (len(found.records), found.unwanted) == (2, 2)
+
+
+def test_members_that_a_source_pools_share_a_key(tmp_path: Path) -> None:
+    path = tmp_path / "wind.grib2"
+    path.write_bytes(b"".join(wind_message("10u", 6, member) for member in range(4)))
+
+    sources = (Source("ens", pool=Pool((0, 1, 3))),)
+    found = read_file(path, Label("coarse", sources))
+
+    assert {(record.key or b"").split(b"/")[-1] for record in found.records} == {b"all"}
+    assert (len(found.records), found.unwanted) == (3, 1)
 
 
 def test_again_is_a_header_of_every_record(tmp_path: Path) -> None:

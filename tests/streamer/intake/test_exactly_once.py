@@ -3,15 +3,16 @@
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
 
-from streamer.domain import Field, Origin, Reason, Rejected, RunKey, StepKey, Unwanted
+from streamer.domain import Field, Origin, Reason, Rejected, RunKey, Slot, StepKey, Unwanted
 from streamer.intake.events import Outcome
 from streamer.intake.ledger import METADATA_BYTES
 from tests.streamer.intake.world import (
+    MEMBERS,
     PARAMETERS,
     RAINY,
     START,
@@ -26,6 +27,11 @@ from tests.streamer.intake.world import (
 
 MINUTES = (0, 180, 360)
 DAY = timedelta(days=1)
+KINDS = pytest.mark.parametrize(
+    ("is_rainy", "is_pooled"),
+    [(False, False), (True, False), (False, True), (True, True)],
+    ids=["winds", "rain", "pools", "pools of rain"],
+)
 
 
 def expected(run: RunKey) -> tuple[int, ...]:
@@ -37,7 +43,8 @@ class Trouble:
     """What goes wrong in the feed and with the daemons; shares of 1 unless named otherwise.
 
     split: fields that come to the other partition too; only one daemon can see that, so no move.
-    is_rainy: whether steps need an accumulation, and that of the step before it.
+    is_rainy: whether steps need an accumulation, and that of the step before it. is_pooled: whether
+    all members of a run make one step together.
     """
 
     crash: float = 0.03
@@ -48,6 +55,7 @@ class Trouble:
     tomorrow: float = 0.0
     split: float = 0.0
     is_rainy: bool = False
+    is_pooled: bool = False
     span: timedelta = timedelta(hours=2)
     limit_bytes: int = METADATA_BYTES
 
@@ -55,11 +63,10 @@ class Trouble:
 def feed(chance: random.Random, trouble: Trouble) -> dict[int, list[LogRecord]]:
     """Make the logs of two partitions: runs and members interleaved, duplicates, bad messages."""
     messages: dict[int, list[Message]] = {0: [], 1: []}
-    for member in range(3):
-        run = make_run(member, hour=6 * chance.randint(0, 1))
+    for number, run in runs(chance, trouble):
         for minutes in MINUTES:
             if chance.random() > trouble.missing / 2:
-                messages[member % 2] += step_messages(StepKey(run, minutes), chance, trouble)
+                messages[number] += step_messages(StepKey(run, minutes), chance, trouble)
     for number, texts in messages.items():
         others: list[Message] = [Rejected(Reason.TRUNCATED, "cut"), Unwanted("source")]
         texts.extend(others * chance.randint(0, 2))
@@ -68,6 +75,19 @@ def feed(chance: random.Random, trouble: Trouble) -> dict[int, list[LogRecord]]:
             moved = [m for m in texts if isinstance(m, Field) and chance.random() < trouble.split]
             messages[1 - number] += moved
     return {number: list(records(texts, chance, trouble)) for number, texts in messages.items()}
+
+
+def runs(chance: random.Random, trouble: Trouble) -> list[tuple[int, RunKey]]:
+    """Return runs with their partitions: those that are pooled share one."""
+    if trouble.is_pooled:
+        return [(hour // 6, make_run(member, hour)) for hour in (0, 6) for member in MEMBERS]
+    return [(member % 2, make_run(member, 6 * chance.randint(0, 1))) for member in MEMBERS]
+
+
+def step_of(field: Field, trouble: Trouble) -> StepKey:
+    """Return the step that a field is to be a part of."""
+    key = field.key
+    return replace(key, run=key.run.pooled) if trouble.is_pooled else key
 
 
 def step_messages(key: StepKey, chance: random.Random, trouble: Trouble) -> list[Message]:
@@ -157,8 +177,14 @@ class Fleet:
         return all(daemon.is_idle() for daemon in self.daemons)
 
     def _new(self) -> Daemon:
-        is_rainy = self.trouble.is_rainy
-        return Daemon(self.world, self.chance, expected, is_rainy=is_rainy)
+        trouble = self.trouble
+        return Daemon(
+            self.world,
+            self.chance,
+            expected,
+            is_rainy=trouble.is_rainy,
+            is_pooled=trouble.is_pooled,
+        )
 
 
 def live(logs: dict[int, list[LogRecord]], seed: int, trouble: Trouble) -> World:
@@ -210,9 +236,12 @@ def told(world: World) -> tuple[Counter[object], Counter[object], Counter[object
     return steps, runs, Counter(world.letters())
 
 
-@pytest.mark.parametrize("is_rainy", [False, True], ids=["winds", "rain"])
-def test_what_is_published_does_not_depend_on_when_daemons_die(is_rainy: bool) -> None:
-    calm, usual = Trouble(crash=0, move=0, is_rainy=is_rainy), Trouble(is_rainy=is_rainy)
+@KINDS
+def test_what_is_published_does_not_depend_on_when_daemons_die(
+    is_rainy: bool, is_pooled: bool
+) -> None:
+    usual = Trouble(is_rainy=is_rainy, is_pooled=is_pooled)
+    calm = replace(usual, crash=0, move=0)
     for seed in range(400):
         logs = feed(random.Random(seed), usual)
 
@@ -222,9 +251,9 @@ def test_what_is_published_does_not_depend_on_when_daemons_die(is_rainy: bool) -
         assert told(disturbed) == told(undisturbed), f"seed {seed}"
 
 
-@pytest.mark.parametrize("is_rainy", [False, True], ids=["winds", "rain"])
-def test_undisturbed_every_step_and_run_ends_once(is_rainy: bool) -> None:
-    calm = Trouble(crash=0, move=0, is_rainy=is_rainy)
+@KINDS
+def test_undisturbed_every_step_and_run_ends_once(is_rainy: bool, is_pooled: bool) -> None:
+    calm = Trouble(crash=0, move=0, is_rainy=is_rainy, is_pooled=is_pooled)
     for seed in range(100):
         logs = feed(random.Random(seed), calm)
         world = live(logs, seed, calm)
@@ -236,23 +265,29 @@ def test_undisturbed_every_step_and_run_ends_once(is_rainy: bool) -> None:
         assert set(keys) == {StepKey(run, minutes) for run in runs for minutes in MINUTES}
         assert Counter(run.key for run in world.runs()) == Counter(runs)
         for step in world.steps():
-            is_complete = is_whole(step.key, logs, is_rainy=is_rainy)
+            is_complete = is_whole(step.key, logs, calm)
             assert step.outcome is (Outcome.COMPLETE if is_complete else Outcome.EXPIRED)
 
 
-def is_whole(key: StepKey, logs: dict[int, list[LogRecord]], *, is_rainy: bool) -> bool:
+def is_whole(key: StepKey, logs: dict[int, list[LogRecord]], trouble: Trouble) -> bool:
     """Whether a step's first field finds its partners on the same grid, and what fell before."""
-    fields = [f for f in fields_of(logs).values() if f.key == key and exists(f)]
-    on_grid: dict[str, Field] = {}
+    fields = [f for f in fields_of(logs).values() if step_of(f, trouble) == key and exists(f)]
+    on_grid: dict[Slot, Field] = {}
     for one in fields:
         if one.grid == fields[0].grid:
-            on_grid.setdefault(one.parameter, one)
-    if on_grid.keys() != set(RAINY if is_rainy and key.minutes else PARAMETERS):
+            on_grid.setdefault(one.slot, one)
+    names = RAINY if trouble.is_rainy and key.minutes else PARAMETERS
+    members = MEMBERS if trouble.is_pooled else (key.run.member,)
+    if on_grid.keys() != {(member, name) for member in members for name in names}:
         return False
-    rain = on_grid.get("tp")
-    if rain is None or rain.interval is None or rain.interval.start >= before(key.minutes):
+    rains = [one for one in on_grid.values() if one.parameter == "tp"]
+    return all(is_rain_whole(rain, logs) for rain in rains)
+
+
+def is_rain_whole(rain: Field, logs: dict[int, list[LogRecord]]) -> bool:
+    if rain.interval is None or rain.interval.start >= before(rain.key.minutes):
         return True
-    earlier = StepKey(key.run, before(key.minutes))
+    earlier = StepKey(rain.key.run, before(rain.key.minutes))
     return any(f.key == earlier and f.parameter == "tp" for f in fields_of(logs).values())
 
 
@@ -272,17 +307,18 @@ def fields_of(logs: dict[int, list[LogRecord]]) -> dict[Origin, Field]:
 
 
 def assert_each_message_had_its_effect_once(
-    world: World, logs: dict[int, list[LogRecord]], seed: int
+    world: World, logs: dict[int, list[LogRecord]], seed: int, trouble: Trouble
 ) -> None:
     """Hold what was written against the feed: nothing lost, nothing doubled, nothing stuck."""
     found = fields_of(logs)
-    used = Counter(o for step in world.steps() for o in step.origins if found[o].key == step.key)
+    home = {origin: step_of(one, trouble) for origin, one in found.items()}
+    used = Counter(o for step in world.steps() for o in step.origins if home[o] == step.key)
     assert not used or max(used.values()) == 1, f"seed {seed}: a message is in two records"
     lent = [(o, step.key) for step in world.steps() for o in step.origins if o not in used]
-    lent += [(o, s.key) for s in world.steps() for o in s.origins if found[o].key < s.key]
+    lent += [(o, s.key) for s in world.steps() for o in s.origins if home[o] < s.key]
     for origin, key in lent:
         assert found[origin].parameter == "tp", f"seed {seed}: lent"
-        assert found[origin].key == StepKey(key.run, before(key.minutes)), f"seed {seed}: lent"
+        assert home[origin] == StepKey(key.run, before(key.minutes)), f"seed {seed}: lent"
     assert max(Counter(set(lent)).values(), default=1) == 1
     letters = Counter(letter.origin for letter in world.letters())
     bad = {
@@ -320,10 +356,15 @@ def assert_each_message_had_its_effect_once(
         Trouble(crash=0.2, is_rainy=True),
         Trouble(late=0.05, split=0.15, grouped=0.0, move=0, is_rainy=True),
         Trouble(late=0.05, limit_bytes=18, is_rainy=True),
+        Trouble(late=0.1, is_pooled=True),
+        Trouble(crash=0.2, is_rainy=True, is_pooled=True),
+        Trouble(late=0.05, split=0.05, grouped=0.0, move=0, is_pooled=True),
+        Trouble(late=0.05, limit_bytes=18, is_rainy=True, is_pooled=True),
     ],
     ids=[
         "late", "tomorrow", "crash loop", "split", "little room",
         "late rain", "crash loop in rain", "split rain", "little room for rain",
+        "late pools", "crash loop in pools of rain", "split pools", "little room for pools",
     ],
 )  # fmt: skip
 def test_every_message_has_its_effect_once_whatever_dies(trouble: Trouble) -> None:
@@ -332,7 +373,7 @@ def test_every_message_has_its_effect_once_whatever_dies(trouble: Trouble) -> No
 
         world = live_through(logs, seed, trouble)
 
-        assert_each_message_had_its_effect_once(world, logs, seed)
+        assert_each_message_had_its_effect_once(world, logs, seed, trouble)
 
 
 def test_a_commit_never_goes_back() -> None:

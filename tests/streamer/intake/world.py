@@ -48,6 +48,7 @@ PARAMETERS = ("10u", "10v")
 #: The same with an accumulation, which does not exist at step 0.
 RAINY = (*PARAMETERS, "tp")
 ACCUMULATED = {"tp": 1}
+SOURCE, MEMBERS = "gfs", (0, 1, 2)
 EXPIRE_AFTER = timedelta(hours=3)
 NOTHING = np.zeros((1, 1), np.float32)
 
@@ -67,7 +68,7 @@ def make_rain(key: StepKey, since: int, *, digest: bytes = b"first", grid: str =
 
 
 def make_run(member: int = 0, hour: int = 0) -> RunKey:
-    return RunKey("kwbc", "gfs", "-", START + timedelta(hours=hour), member)
+    return RunKey("kwbc", SOURCE, "-", START + timedelta(hours=hour), member)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,7 @@ class Daemon:
         expected: Callable[[RunKey], tuple[int, ...]],
         *,
         is_rainy: bool = False,
+        is_pooled: bool = False,
     ) -> None:
         self.world = world
         self.chance = chance
@@ -173,6 +175,7 @@ class Daemon:
                 expected,
                 EXPIRE_AFTER.total_seconds(),
                 accumulated=ACCUMULATED if is_rainy else {},
+                pools={SOURCE: MEMBERS} if is_pooled else {},
             )
         )
         self.holdings: dict[int, Holding] = {}

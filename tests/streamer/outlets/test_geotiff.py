@@ -1,5 +1,7 @@
 """GeoTIFF files as a GIS sees them."""
 
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +75,29 @@ def test_a_large_field_is_cloud_optimized(tmp_path: Path) -> None:
         assert file.overviews(1) == [2, 4]
     # What a reader over HTTP asks for first: all directories, before any pixel.
     assert b"LAYOUT=IFDS_BEFORE_DATA" in path.read_bytes()[:512]
+
+
+def test_other_threads_go_on_while_a_large_file_is_made(tmp_path: Path) -> None:
+    grid = Grid(90.0, 0.0, 0.25, 0.25, 721, 1440)
+    step = publish_step(parameters=("10u",), draws=2, grid=grid)
+    over, looks = threading.Event(), [time.perf_counter()]
+
+    def look() -> None:
+        while not over.wait(0.001):
+            looks.append(time.perf_counter())
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    started = time.perf_counter()
+    try:
+        written(step, tmp_path)
+    finally:
+        over.set()
+        thread.join()
+    seconds = time.perf_counter() - started
+
+    # The engine's thread is one of them, and its calls are short.
+    assert max(np.diff(looks)) < seconds / 3
 
 
 @pytest.mark.parametrize("west", [0.0, -180.0, 180.0, 0.5, 359.0])
