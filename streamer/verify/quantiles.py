@@ -22,11 +22,14 @@ def ensemble_quantiles(draws: Array, orders: Sequence[float]) -> Array64:
     The same as the daemon publishes (Hyndman and Fan's type 7); sorted once for all orders.
     """
     ranked = np.sort(draws.astype(np.float64), axis=0)
-    places = np.asarray(orders, dtype=np.float64) * (len(ranked) - 1)
-    below = np.minimum(np.floor(places).astype(int), len(ranked) - 1)
-    above = np.minimum(below + 1, len(ranked) - 1)
-    part = (places - below)[:, None, None]
-    return np.asarray(ranked[below] * (1 - part) + ranked[above] * part)
+    found = np.empty((len(orders), *ranked.shape[1:]))
+    for at, order in enumerate(orders):
+        # One after the other: as many copies of a fine field cost more than the arithmetic.
+        below, part = divmod(order * (len(ranked) - 1), 1.0)
+        above = min(int(below) + 1, len(ranked) - 1)
+        np.multiply(ranked[int(below)], 1.0 - part, out=found[at])
+        found[at] += ranked[above] * part
+    return found
 
 
 def quantile_scores(
@@ -38,7 +41,18 @@ def quantile_scores(
     lies above, by one less it where below; twice their mean over all orders is the CRPS.
     Source: Koenker and Bassett 1978 (https://doi.org/10.2307/1913643).
     """
-    order = np.asarray(orders, dtype=np.float64)[:, None, None]
-    missed = truth.astype(np.float64) - quantiles
-    scores = np.maximum(order * missed, (order - 1.0) * missed)
-    return np.asarray(scores.mean(axis=-1) @ rows, dtype=np.float64)
+    order, exact = np.asarray(orders, dtype=np.float64), truth.astype(np.float64)
+    ends = [_ends(exact - one, rows) for one in quantiles.reshape(-1, *truth.shape)]
+    missed, below = np.array(ends).T
+    return np.asarray(order * missed - below, dtype=np.float64)
+
+
+def _ends(missed: Array64, rows: Array) -> tuple[float, float]:
+    """Return the mean of truth less quantile, and of that where the truth lies below.
+
+    Of order o, o m where m > 0 and (o - 1) m where m < 0 are o m less the smaller of m and 0: so
+    one field serves all orders.
+    """
+    mean = float(missed.mean(axis=-1) @ rows)
+    below = np.minimum(missed, 0.0, out=missed)
+    return mean, float(below.mean(axis=-1) @ rows)

@@ -45,15 +45,23 @@ def variogram(fields: Array, grid: Grid) -> Array64:
     rows, found = area_weights(grid.latitudes), lags(grid)
     values = []
     for lag in found.east:
-        ahead = np.roll(exact, -lag, axis=-1) if grid.is_periodic else exact[..., lag:]
-        here = exact if grid.is_periodic else exact[..., :-lag]
-        values.append(_half_square(here, ahead) @ rows)
+        square = _squares(exact[..., :-lag], exact[..., lag:])
+        pairs = grid.columns - lag
+        if grid.is_periodic:
+            square += _squares(exact[..., -lag:], exact[..., :lag])
+            pairs = grid.columns
+        values.append(square @ rows / pairs)
     for lag in found.south:
         both = (rows[lag:] + rows[:-lag]) / 2
-        values.append(_half_square(exact[:, :-lag], exact[:, lag:]) @ (both / both.sum()))
-    return np.array(values)
+        square = _squares(exact[:, :-lag], exact[:, lag:])
+        values.append(square @ (both / both.sum()) / grid.columns)
+    return np.array(values) / (2 * len(exact))
 
 
-def _half_square(here: Array64, there: Array64) -> Array64:
-    """Return (rows,): half the mean square difference of each row."""
-    return np.asarray(((there - here) ** 2).mean(axis=(0, -1)) / 2, dtype=np.float64)
+def _squares(here: Array64, there: Array64) -> Array64:
+    """Return (rows,): the sum of square differences along each row, over all fields."""
+    found = np.zeros(here.shape[-2])
+    for one, other in zip(here, there, strict=True):
+        apart = other - one
+        found += np.einsum("hw,hw->h", apart, apart)
+    return found
