@@ -27,7 +27,7 @@ LEAST_ROW = 0.3
 #: from the first latitude to the second their count rises to so much. Scores count them by area.
 POLAR_ROW, POLAR_FROM_DEG, POLAR_WHOLE_DEG = 1.3, 60.0, 72.0
 #: Constants that change their sign where north and south change places.
-TURNED = ("sin_latitude",)
+TURNED = ("sin_latitude", "slope_north")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

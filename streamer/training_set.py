@@ -68,21 +68,32 @@ def _transformed(values: Array, one: Normalisation) -> Array:
 def position(grid: Grid) -> Mapping[str, Array]:
     """Return what a network may know of where a point is, each (H, W) float32: its latitude.
 
+    `sin_latitude` tells the hemisphere and the turning of the Earth. `log_secant_latitude` tells
+    how much narrower than high a point's box is there, as a logarithm: about the poles, where a
+    degree of latitude changes it by a tenth and more, the sine hardly changes.
+
     No longitude: the globe rolled round its axis, with its surface, is as good a globe, and a
     network that is never told the longitude has learnt from all rolls at once. Told it, it would
     know some twenty independent states of every place by heart.
     """
-    latitude = np.sin(np.deg2rad(grid.latitudes))[:, None]
-    return {"sin_latitude": np.broadcast_to(latitude, grid.shape).astype(np.float32)}
+    made = {
+        "sin_latitude": np.sin(np.deg2rad(grid.latitudes)),
+        "log_secant_latitude": -np.log(_narrowing(grid)),
+    }
+    return {
+        name: np.broadcast_to(rows[:, None], grid.shape).astype(np.float32)
+        for name, rows in made.items()
+    }
 
 
 def surface(path: Path, grid: Grid) -> Mapping[str, Array]:
-    """Return what lies below a field, (H, W) float32: heights, how rough they are, and land.
+    """Return what lies below a field, (H, W) float32: heights, slopes, roughness, and land.
 
     `z`: the box means of the surface's geopotential, normalised. `z_deviation`: the deviation
     within each box, in units of its mean square root over the grid; only of a file that is finer
-    than the grid. `lsm`: the share of land. What is the same everywhere is left out: a limited
-    area may be all sea.
+    than the grid. `slope_east`, `slope_north`: how the box means rise with distance, both in units
+    of the slope's mean square root over the grid: cold air flows down them. `lsm`: the share of
+    land. What is the same everywhere is left out: a limited area may be all sea.
 
     path: a NetCDF 3 file with `z` and `lsm` on a regular grid, north to south. Raises UsageError
     if it is not that, or does not reach over the grid.
@@ -105,6 +116,7 @@ def _surface(found: Grid, fields: Mapping[str, Array64], grid: Grid) -> Mapping[
         "z": ((z - mean) / (deviation or 1.0)).astype(np.float32),
         # Of equal boxes it would be nothing but rounding, normalised.
         **({"z_deviation": _roughness(found, fields["z"], grid)} if is_finer else {}),
+        **slopes(z, grid),
         "lsm": np.clip(to_coarse(fields["lsm"], found, onto), 0.0, 1.0),
     }
 
@@ -118,6 +130,29 @@ def _roughness(found: Grid, z: Array64, grid: Grid) -> Array:
     roughness = np.sqrt(np.maximum(square - to_coarse(above, found, onto).astype(float) ** 2, 0.0))
     unit = _area_mean(roughness**2, area_weights(grid.latitudes)) ** 0.5
     return np.asarray(roughness / (unit or 1.0), dtype=np.float32)
+
+
+def slopes(z: Array64, grid: Grid) -> Mapping[str, Array]:
+    """Return how heights rise to the east and to the north, their mean square together 1."""
+    if grid.is_periodic:
+        beside = np.pad(z, ((0, 0), (1, 1)), mode="wrap")
+        along = (beside[:, 2:] - beside[:, :-2]) / 2
+    else:
+        along = np.gradient(z, axis=1)
+    # Rows run to the south. One unit of length for both: a degree of latitude.
+    east = along / (grid.spacing_lon * _narrowing(grid)[:, None])
+    north = -np.gradient(z, axis=0) / grid.spacing_lat
+    unit = _area_mean(east**2 + north**2, area_weights(grid.latitudes)) ** 0.5 or 1.0
+    return {
+        "slope_east": (east / unit).astype(np.float32),
+        "slope_north": (north / unit).astype(np.float32),
+    }
+
+
+def _narrowing(grid: Grid) -> Array64:
+    """Return the cosine of each row's latitude; a pole counts as half a row beside it."""
+    beside = 90.0 - grid.spacing_lat / 2
+    return np.cos(np.deg2rad(np.minimum(np.abs(grid.latitudes), beside)))
 
 
 def _read_surface(path: Path) -> tuple[Grid, Mapping[str, Array64]]:

@@ -16,7 +16,10 @@ from streamer.truth_states import TruthStates
 #: What residuals and conditions of the states to learn from may take, in bytes.
 MOST_BYTES = 4 << 30
 #: Constants of which it is known what becomes of them at the other pole.
-MIRRORED = ("sin_latitude", "cos_longitude", "sin_longitude", "z", "z_deviation", "lsm")
+MIRRORED = (
+    "sin_latitude", "log_secant_latitude", "cos_longitude", "sin_longitude",
+    "z", "z_deviation", "slope_east", "slope_north", "lsm",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

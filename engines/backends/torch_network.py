@@ -1,11 +1,14 @@
 """A bundle's network as PyTorch runs it: on its device, in its precision."""
 
+from collections.abc import Mapping
+
 import torch
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.bundle import MODEL, Bundle
+from engines.denoiser import Array
 from engines.errors import BundleError, UsageError
 from engines.networks import build, from_plain
 from engines.networks.layers import Conv
@@ -46,13 +49,21 @@ def prepared(network: nn.Module, dtype: torch.dtype, device: torch.device) -> nn
     return network
 
 
+def read_weights(bundle: Bundle) -> Mapping[str, Array]:
+    """Return a bundle's weights by name. Raises BundleError for a file that holds none."""
+    try:
+        return dict(load_file(bundle.weights_path))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{bundle.weights_path}: cannot be read as weights: {error}") from error
+
+
 def load(network: nn.Module, bundle: Bundle) -> None:
     """Fill a network with a bundle's weights, strictly. Raises BundleError where they misfit."""
-    path = bundle.weights_path
+    found = read_weights(bundle)
     try:
-        found = load_file(path)
         network.load_state_dict({name: torch.from_numpy(found[name]) for name in found})
-    except (OSError, ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError) as error:
+        path = bundle.weights_path
         raise BundleError(f"{path}: does not fit the bundle's network: {error}") from error
 
 

@@ -39,7 +39,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     lesson = read_pairs(arguments.pairs)
     task = task_of(arguments, lesson.learn)
-    start = read_fitted(arguments.start) if arguments.start and arguments.start.exists() else None
+    is_there = arguments.start is not None and arguments.start.exists()
+    start = read_fitted(arguments.start).weights if is_there else None
 
     def keep(fitted: Fitted) -> None:
         command = options.told("python -m engines.training", sys.argv[1:])

@@ -26,7 +26,7 @@ from engines.training.fitted import Fitted
 from engines.training.loss import batch_loss, losses_by_level, mean_loss
 from engines.training.pairs_file import Lesson
 from engines.training.schedule import cut_short, planned, rate
-from engines.training.settings import LevelLoss, Progress, revive
+from engines.training.settings import Array, LevelLoss, Progress, revive
 from engines.training.task import Task, refuse_what_does_not_fit
 from engines.training.team import Team
 
@@ -56,7 +56,11 @@ class Until:
 
 
 def fit(
-    lesson: Lesson, task: Task, checkpoint: Path, until: Until, start: Fitted | None = None
+    lesson: Lesson,
+    task: Task,
+    checkpoint: Path,
+    until: Until,
+    start: Mapping[str, Array] | None = None,
 ) -> Fitted:
     """Return the averaged network that did best on the held-back pairs, and the course of its fit.
 
@@ -80,7 +84,12 @@ class _Fit:
     """A fit under way; `step` steps of it are done."""
 
     def __init__(
-        self, lesson: Lesson, task: Task, checkpoint: Path, until: Until, start: Fitted | None
+        self,
+        lesson: Lesson,
+        task: Task,
+        checkpoint: Path,
+        until: Until,
+        start: Mapping[str, Array] | None,
     ) -> None:
         self._task, self._until, self._checkpoint = task, until, checkpoint
         self._material = lesson.material
@@ -103,7 +112,7 @@ class _Fit:
         if checkpoint.exists():
             self._restore()
         elif start is not None:
-            weights = {name: torch.from_numpy(value) for name, value in start.weights.items()}
+            weights = {name: torch.from_numpy(value) for name, value in start.items()}
             self._network.load_state_dict(weights)
             self._averages.start_from(self._network.state_dict())
         self._started = self._saved = time.monotonic()

@@ -158,6 +158,7 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
     add("--missing-share", type=float, default=0.01, help="of a field's values, at most")
     add("--overlap", type=int, nargs=2, default=[24, 24], help="least that two tiles share")
     add("--checkpoint", type=Path, help="where to continue from (default: OUTPUT.checkpoint)")
+    add("--start", metavar="BUNDLE", help="begin with its weights; it may know fewer constants")
     add("--pairs-to", type=Path, help="write what the network learns from here, and stop")
     add("--weights", type=Path, help="take the weights that were fitted to those pairs elsewhere")
     add("--sampler-steps", type=int, default=6, help="levels of the recommended sampler")

@@ -123,6 +123,7 @@ def _training(model: Model) -> str:
         f"seed {fit['seed']}, inner arithmetic {fit['precision']} on {fit['device']}; "
         f"{training['minutes']:g} minutes.\n"
         f"{_fitted_by(training)}"
+        f"{_started(training.get('start'))}"
         f"{_augmented(model)}"
         f"- The weights are those of step {training['best_step']}, which did best on the days held "
         f"back: loss {training['held_back_loss']:.4f} (1 for a network that knows nothing), "
@@ -143,6 +144,19 @@ def _augmented(model: Model) -> str:
         "- Tiles roll freely in longitude, which the network is not told"
         f"{', and half of them are seen from the other pole' if mirrored else ''}.\n"
     )
+
+
+def _started(start: Model | None) -> str:
+    """Say which bundles a fit began with, the latest first."""
+    told = ""
+    while start is not None:
+        told += (
+            f"- It began with the weights of `{start['bundle']}` ({start['digest'][:12]}), which "
+            f"had learnt for {start['steps']} steps, {start['minutes']:g} minutes: "
+            f"`{start['command']}`\n"
+        )
+        start = start.get("start")
+    return told
 
 
 def _fitted_by(training: Model) -> str:

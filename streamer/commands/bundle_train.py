@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from engines import export
-from engines.bundle import Bundle, open_manifest
+from engines.bundle import Bundle, locate, open_manifest
 from engines.bundle_writer import BundleParts, write_bundle
 from engines.errors import UsageError
 from engines.networks import NetworkSettings, to_plain
@@ -23,6 +23,7 @@ from engines.training.fitted import Fitted, read_fitted, thinned
 from engines.training.pairs_file import Lesson, write_pairs
 from engines.training.task import PRECONDITIONING, task_of
 from streamer.archive import Found, read_archive
+from streamer.commands import train_start
 from streamer.commands.bundle_card import card
 from streamer.commands.console import is_terminal, result, say
 from streamer.domain import Array, Grid
@@ -43,12 +44,13 @@ def run(arguments: argparse.Namespace) -> int:
     lesson = material.lesson()
     if arguments.pairs_to is not None:
         return _write_pairs(arguments.pairs_to, lesson)
-    fitted = _fitted(arguments, lesson, shows=shows)
+    start = None if arguments.start is None else open_manifest(locate(arguments.start))
+    fitted = _fitted(arguments, material, lesson, start, shows=shows)
     network = fitted.module()
     model = {
         **_model(arguments, material),
         "network": to_plain(fitted.network) | {"parameters": _count(network)},
-        "training": _training(material, fitted),
+        "training": _training(material, fitted, start),
     }
     parts = _parts(network, fitted.network, material, model)
     write_bundle(arguments.output, parts)
@@ -88,7 +90,14 @@ def _write_pairs(path: Path, lesson: Lesson) -> int:
     return 0
 
 
-def _fitted(arguments: argparse.Namespace, lesson: Lesson, *, shows: bool) -> Fitted:
+def _fitted(
+    arguments: argparse.Namespace,
+    material: Material,
+    lesson: Lesson,
+    start: Bundle | None,
+    *,
+    shows: bool,
+) -> Fitted:
     """Return the weights that were fitted elsewhere, or fit them here."""
     if arguments.weights is not None:
         fitted = read_fitted(arguments.weights)
@@ -102,7 +111,12 @@ def _fitted(arguments: argparse.Namespace, lesson: Lesson, *, shows: bool) -> Fi
     until = Until(
         report=(lambda progress: say(options.words(progress))) if shows else lambda _: None, say=say
     )
-    return fit(lesson, task, arguments.checkpoint or Path(f"{arguments.output}.checkpoint"), until)
+    checkpoint = arguments.checkpoint or Path(f"{arguments.output}.checkpoint")
+    weights = None
+    if start is not None:
+        names = tuple(one.name for one in material.archive.parameters)
+        weights = train_start.weights(start, names, tuple(material.constants), task.network)
+    return fit(lesson, task, checkpoint, until, weights)
 
 
 def _model(arguments: argparse.Namespace, material: Material) -> dict[str, Any]:
@@ -163,11 +177,12 @@ def _parameter(found: Found, channel: int, material: Material) -> dict[str, Any]
     return part
 
 
-def _training(material: Material, fitted: Fitted) -> dict[str, Any]:
+def _training(material: Material, fitted: Fitted, start: Bundle | None) -> dict[str, Any]:
     archive, split, last = material.archive, material.split, fitted.history[-1]
     return {
         "command": options.told("downscaled", sys.argv[1:]),
         "fitted_by": fitted.command,
+        "start": None if start is None else train_start.told(start),
         "states": {"learnt": len(split.learn), "held_back": len(split.held_back)},
         "filled": archive.filled,
         "days": [str(day) for day in archive.days() if day not in split.days],

@@ -56,10 +56,9 @@ def test_the_mirror_is_the_globe_with_its_poles_exchanged(
     ):
         seen = own[:, :, ::-1] * found[:, 0, None, None] + found[:, 1, None, None]
         assert np.allclose(seen, wanted, atol=2e-4)
-    latitude = list(material.constants).index("sin_latitude")
-    assert mirror.constants[:, 0].tolist() == [
-        -1.0 if c == latitude else 1.0 for c in range(len(material.constants))
-    ]
+    names = ("sin_latitude", "slope_north")
+    signs = [-1.0 if name in names else 1.0 for name in material.constants]
+    assert mirror.constants[:, 0].tolist() == signs
 
 
 def area_of(grid: Grid) -> Archive:
@@ -104,7 +103,9 @@ def test_a_part_of_the_globe_is_neither_rolled_nor_mirrored(within: Material) ->
     assert learn.mirror is None
     assert learn.residual.shape == (2, 2, 33, 49)
     # Equal boxes know nothing of how rough the heights within are.
-    assert list(within.constants) == ["sin_latitude", "z", "lsm"]
+    assert list(within.constants) == [
+        "sin_latitude", "log_secant_latitude", "z", "slope_east", "slope_north", "lsm",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from streamer.training_set import (
     normalisation,
     normalise,
     position,
+    slopes,
     surface,
 )
 from streamer.verify.scores import area_weights
@@ -81,11 +82,16 @@ def test_the_residual_brings_the_fine_field_back() -> None:
 def test_position_tells_the_latitude_and_no_longitude() -> None:
     fields = position(GLOBE)
 
-    assert list(fields) == ["sin_latitude"]
-    values = fields["sin_latitude"]
-    assert values.shape == GLOBE.shape
-    assert (values[0, 0], values[90, 7], values[180, 359]) == (1.0, 0.0, -1.0)
-    assert np.all(values == values[:, :1])
+    assert list(fields) == ["sin_latitude", "log_secant_latitude"]
+    sine, narrowness = fields.values()
+    for values in (sine, narrowness):
+        assert values.shape == GLOBE.shape
+        assert np.all(values == values[:, :1])
+    assert (sine[0, 0], sine[90, 7], sine[180, 359]) == (1.0, 0.0, -1.0)
+    # At 60 degrees a box is half as wide; at the pole it counts as one half a degree beside it.
+    half_a_degree = -np.log(np.sin(np.deg2rad(0.5)))
+    found = [narrowness[row, 0] for row in (0, 30, 90, 150, 180)]
+    assert found == pytest.approx([half_a_degree, np.log(2), 0, np.log(2), half_a_degree], rel=1e-5)
 
 
 def test_the_surface_of_the_earth_is_where_it_should_be(shared_data: Path) -> None:
@@ -107,6 +113,22 @@ def test_the_surface_of_the_earth_is_where_it_should_be(shared_data: Path) -> No
     assert 0.28 < lsm.mean(axis=1) @ weights < 0.36
 
 
+def testslopes_are_what_geometry_says() -> None:
+    # On a plane through the Earth's middle z is sin(latitude) and x cos(latitude) cos(longitude).
+    latitude, longitude = (np.deg2rad(one) for one in (GLOBE.latitudes[:, None], GLOBE.longitudes))
+    z = np.sin(latitude) + np.cos(latitude) * np.cos(longitude)
+
+    found = slopes(z, GLOBE)
+
+    east = -np.sin(longitude) * np.ones_like(latitude)
+    north = np.cos(latitude) - np.sin(latitude) * np.cos(longitude)
+    weights = area_weights(GLOBE.latitudes)
+    unit = ((east**2 + north**2).mean(axis=1) @ weights) ** 0.5
+    inner = slice(1, -1)
+    assert np.allclose(found["slope_east"][inner], east[inner] / unit, atol=2e-3)
+    assert np.allclose(found["slope_north"][inner], north[inner] / unit, atol=2e-3)
+
+
 def test_a_file_that_is_no_surface_is_named(tmp_path: Path) -> None:
     (tmp_path / "z.nc").write_text("not NetCDF")
 
@@ -121,7 +143,7 @@ def test_a_limited_area_has_the_surface_of_its_part_of_the_globe(shared_data: Pa
     fields = surface(shared_data / "constants" / "era5-z-lsm-0p25.nc", UK)
 
     # The file has the same boxes: how rough they are within it cannot tell.
-    assert list(fields) == ["z", "lsm"]
+    assert list(fields) == ["z", "slope_east", "slope_north", "lsm"]
     weights = area_weights(UK.latitudes)
     z = fields["z"].astype(float)
     assert z.mean(axis=1) @ weights == pytest.approx(0.0, abs=1e-5)

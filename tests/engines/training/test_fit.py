@@ -144,7 +144,7 @@ def test_weights_to_start_from_replace_the_chance_of_the_beginning(
 ) -> None:
     one = Task(NETWORK, replace(SETTINGS, steps=1, learning_rate=0.0, held_back_tiles=32))
 
-    after = fit(known_lesson(), one, tmp_path / "after", Until(), start=taught)
+    after = fit(known_lesson(), one, tmp_path / "after", Until(), start=taught.weights)
 
     assert after.held_back_loss == pytest.approx(taught.held_back_loss, rel=1e-4)
 

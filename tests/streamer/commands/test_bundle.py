@@ -4,8 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from engines.backends.torch_network import read_weights
 from engines.bundle import open_manifest
 from engines.training.__main__ import main as fit_elsewhere
 from engines.training.fit import Until, fit
@@ -100,6 +102,28 @@ def test_weights_that_learnt_from_something_else_are_refused(
 
     assert status == 2
     assert f"learnt from material {lesson.material[:12]}" in capfd.readouterr().err
+
+
+def test_a_fit_may_begin_with_another_bundle(
+    archive: Path, shared_data: Path, trained: Path, tmp_path: Path
+) -> None:
+    begin = ("--start", str(trained), "--learning-rate", "0")
+    assert train(archive, shared_data, tmp_path / "again", *begin) == 0
+
+    again, before = open_manifest(tmp_path / "again"), open_manifest(trained)
+    assert again.training["start"]["digest"] == before.digest
+    assert before.digest[:12] in (again.path / "README.md").read_text()
+    old = read_weights(before)
+    for name, found in read_weights(again).items():
+        # The averages blend equal weights: rounding is all that differs.
+        np.testing.assert_allclose(found, old[name], rtol=1e-5, atol=1e-7)
+
+
+def test_a_bundle_of_another_size_is_no_beginning(
+    archive: Path, shared_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert train(archive, shared_data, tmp_path / "no", "--start", "gfs-wind-4to1") == 2
+    assert "must be the same" in capfd.readouterr().err
 
 
 def test_a_trained_bundle_verifies(trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
