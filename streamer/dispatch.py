@@ -1,34 +1,26 @@
 """From a complete step to records ready to be published: the engine, then GRIB, beside the loop."""
 
-import dataclasses
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from engines.denoiser import EngineSpec
-from engines.errors import DownscaledError
 from monitoring.metrics import Metrics
-from streamer.begun import Begun, Made, Maker, failure
+from streamer.begun import Begun, Made, Maker
 from streamer.domain import Array, Step, StepKey
 from streamer.downscale.condition import coarse
 from streamer.downscale.engine_room import EngineRoom, Gauge
 from streamer.downscale.labels import labels
 from streamer.downscale.prepared import Conditions
-from streamer.downscale.products import ranges
 from streamer.downscale.work import Work, noise_keys
-from streamer.grib.templates import Templates
+from streamer.finishing import Finishing
 from streamer.intake.accumulation import rates
 from streamer.products.ensemble import Ensemble
-from streamer.products.judgement import Judgement, judged, told
 from streamer.products.order import Order
 from streamer.products.plan import Drawn, Strand
-from streamer.products.printer import Pair, Printer
 from streamer.reception import Tenure
 from streamer.verification.live import LiveVerification
-
-log = logging.getLogger(__name__)
 
 #: Members of a pooled step that are prepared while the engines draw the one before.
 _AHEAD = 1
@@ -36,12 +28,6 @@ _AHEAD = 1
 #: Whose a step is and which, and of its works which member and strand.
 _StepName = tuple[int, StepKey]
 _WorkName = tuple[_StepName, tuple[int, int]]
-
-
-class OutOfRange(DownscaledError):
-    """A step whose draws cannot be true, where the daemon is to stop then."""
-
-    reason = "out_of_range"
 
 
 class Dispatch:
@@ -62,7 +48,6 @@ class Dispatch:
         live: LiveVerification | None = None,
     ) -> None:
         self._order = order
-        self._live = live
         self._rooms = tuple(rooms.values())
         words = f"{engine.backend} {engine.version} {engine.precision} {engine.device}"
         #: what the records of its steps say of their making
@@ -77,17 +62,8 @@ class Dispatch:
         bundles = {number: bundle for (number, _), bundle in order.bundles.items()}
         share = order.condition_bytes // len(bundles)
         self._conditions = {n: Conditions(bundle, share) for n, bundle in bundles.items()}
-        self._sound = ranges(order.bundle)
-        for parameter in order.bundle.channels:
-            metrics.out_of_range.labels(parameter=parameter)
-        for constraint, parameter in order.constraints.pairs:
-            for counter in (metrics.constraint_points, metrics.constraint_change):
-                counter.labels(constraint=constraint, parameter=parameter)
         self._patterns = tuple(order.pattern(one) for one in order.plan.makings)
-        templates = Templates(order.packing, order.imprint)
-        self._printer = Printer(
-            templates, order.digest, order.topic, order.group, order.record_limit
-        )
+        self._finishing = Finishing(order, self.maker, pool, metrics, wake, live)
 
     @property
     def pending(self) -> int:
@@ -145,11 +121,11 @@ class Dispatch:
         strands = len(self._order.plan.strands)
         for key, begun in self._begun.items():
             if begun.parts is None and begun.is_drawn(strands):
-                self._encode(begun)
+                self._finishing.begin(begun)
             else:
                 self._go_on(key)
         done = [key for key, begun in self._begun.items() if begun.is_done]
-        return [self._gather(self._begun.pop(key)) for key in done]
+        return [self._finishing.gather(self._begun.pop(key)) for key in done]
 
     def _go_on(self, key: _StepName) -> None:
         """Begin members of a step, no further ahead of the engines than keeps them busy.
@@ -220,77 +196,3 @@ class Dispatch:
         for ensemble in begun.ensembles:
             ensemble.take(drawn, values, given, place)
         self._wake()
-
-    def _encode(self, begun: Begun) -> None:
-        begun.parts = []
-        self._metrics.stage.labels(stage="denoise").observe(
-            sum(result.seconds for result in begun.results)
-        )
-        if begun.fault:
-            return
-        self._show(begun)
-        for ensemble, parameters in zip(begun.ensembles, self._judge(begun), strict=True):
-            for parameter in parameters:
-                part = self._pool.submit(self._encode_parameter, begun, ensemble, parameter)
-                part.add_done_callback(lambda _: self._wake())
-                begun.parts.append(part)
-
-    def _show(self, begun: Begun) -> None:
-        """Let draws be verified, once their analyses come; no fault of that is the step's."""
-        for ensemble in begun.ensembles:
-            if self._live is not None and self._live.product == ensemble.making.name:
-                task = self._pool.submit(self._live.take, begun.step, ensemble, self._order.bundle)
-                task.add_done_callback(failure)
-
-    def _judge(self, begun: Begun) -> list[tuple[str, ...]]:
-        """Return which parameters of each product are published; note what is wrong with them.
-
-        Raises OutOfRange where the configuration wants the daemon to stop then.
-        """
-        order = self._order
-        is_dropped = order.out_of_range == "drop"
-        found = [judged(one, self._sound, is_dropped=is_dropped) for one in begun.ensembles]
-        begun.quality = told(found)
-        for judgement in found:
-            self._count(judgement)
-        if order.out_of_range == "stop" and any(one.odd for one in found):
-            raise OutOfRange(
-                f"{begun.step.key.text}: {'; '.join(begun.quality['out_of_range'])}; nothing of "
-                "it was published, and output.out_of_range is stop"
-            )
-        return [one.published for one in found]
-
-    def _count(self, judgement: Judgement) -> None:
-        for parameter in judgement.odd:
-            self._metrics.out_of_range.labels(parameter=parameter).inc()
-        for move in judgement.moves:
-            labels = {"constraint": move.constraint, "parameter": move.parameter}
-            self._metrics.constraint_points.labels(**labels).inc(move.points)
-            self._metrics.constraint_change.labels(**labels).inc(move.change)
-
-    def _encode_parameter(self, begun: Begun, ensemble: Ensemble, parameter: str) -> list[Pair]:
-        with self._metrics.timed("encode"):
-            trace = begun.tenure.traceparent(begun.step.origins)
-            return self._printer.records(begun.step, ensemble, parameter, trace)
-
-    def _gather(self, begun: Begun) -> Made:
-        made = Made(
-            begun.step,
-            begun.tenure,
-            self.maker,
-            calls=sum(result.calls for result in begun.results),
-            seconds=sum(result.seconds for result in begun.results),
-        )
-        faults = [fault for part in begun.parts or () if (fault := failure(part))]
-        if fault := begun.fault or next(iter(faults), ""):
-            return dataclasses.replace(made, fault=fault)
-        pairs = [pair for part in begun.parts or () for pair in part.result()]
-        if not pairs and begun.quality:
-            odd = "; ".join(begun.quality["out_of_range"])
-            return dataclasses.replace(made, fault=f"no field of it can be true: {odd}")
-        return dataclasses.replace(
-            made,
-            entries=tuple(entry for entry, _ in pairs),
-            records=tuple(record for _, record in pairs),
-            quality=begun.quality,
-        )

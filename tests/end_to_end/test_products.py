@@ -11,8 +11,8 @@ import pytest
 from engines.errors import UsageError
 from engines.noise import Window
 from streamer.config import parse
-from streamer.dispatch import OutOfRange
 from streamer.downscale import regions
+from streamer.finishing import OutOfRange
 from streamer.grib import codes
 from streamer.grib.box_means import box_means
 from streamer.model import open_model
