@@ -232,6 +232,8 @@ class Assembler:
         name, settings = field.parameter, self._settings
         if name not in settings.accumulated or not settings.exists(name, field.key.minutes):
             return None
+        if not settings.wants_member(field.key.run):
+            return None
         key = settings.after(settings.step_of(field.key))
         if key is None or key in self._in_flight:
             return None

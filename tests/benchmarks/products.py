@@ -3,7 +3,7 @@
 `python -m tests.benchmarks products`, or `python -m tests.benchmarks.products --help`. Two cases:
 the wind bundle on real input, drawing as it does by default; and six parameters on the globe of a
 quarter degree, a narrow `adm` with random weights and one call a tile, since it is not the network
-that is measured: IPSL-AID's takes 40 times as long a call, and the shares are that much smaller.
+that is measured: IPSL-AID's has 50 times as many weights, beside which the shares are far smaller.
 
 Memory: one step by `downscaled replay` in a process of its own, with statistics alone and with all
 draws kept. Shares: see `products_shares`. The tables that are printed are Markdown.
