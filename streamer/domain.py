@@ -109,11 +109,6 @@ class RunKey:
         """Whether it stands for all members of a pool."""
         return self.member == ALL_MEMBERS
 
-    @property
-    def pooled(self) -> "RunKey":
-        """The run of all members."""
-        return replace(self, member=ALL_MEMBERS)
-
 
 def member_of(text: str) -> int:
     """Read a member as `RunKey.member_text` writes it; ValueError for anything else."""
@@ -131,6 +126,11 @@ class StepKey:
     def text(self) -> str:
         """The record key: the run's, a slash and the step (`6`, or `30m` below an hour's grain)."""
         return f"{self.run.text}/{step_text(self.minutes)}"
+
+    @property
+    def pooled(self) -> "StepKey":
+        """The step of all members."""
+        return replace(self, run=replace(self.run, member=ALL_MEMBERS))
 
     @property
     def hours(self) -> float:

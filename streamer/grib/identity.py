@@ -1,6 +1,5 @@
 """Reads which forecast a message belongs to, from its header alone."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from streamer.domain import Reason, Rejected, RunKey, StepKey
@@ -29,7 +28,7 @@ def _whole(key: StepKey, sources: tuple[Source, ...]) -> StepKey | None:
     pool = next((one.pool for one in sources if one.name == key.run.source), None)
     if pool is None:
         return key
-    return replace(key, run=key.run.pooled) if key.run.member in pool.members else None
+    return key.pooled if key.run.member in pool.members else None
 
 
 def source_of(handle: Handle, sources: tuple[Source, ...]) -> str | None:

@@ -1,7 +1,7 @@
 """What a step consists of, and how long it is waited for."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from dataclasses import field as of
 
 from streamer.domain import Field, RunKey, Slot, StepKey, step_text
@@ -32,7 +32,7 @@ class AssemblySettings:
 
     def step_of(self, key: StepKey) -> StepKey:
         """Return the step that a member's fields belong to: its own, or that of all members."""
-        return replace(key, run=key.run.pooled) if key.run.source in self.pools else key
+        return key.pooled if key.run.source in self.pools else key
 
     def slots(self, key: StepKey) -> tuple[Slot, ...]:
         """Return what a step consists of, in the order of its fields."""

@@ -90,7 +90,7 @@ def runs(chance: random.Random, trouble: Trouble) -> list[tuple[int, RunKey]]:
 def step_of(field: Field, trouble: Trouble) -> StepKey:
     """Return the step that a field is to be a part of."""
     key = field.key
-    return replace(key, run=key.run.pooled) if trouble.is_pooled else key
+    return key.pooled if trouble.is_pooled else key
 
 
 def step_messages(key: StepKey, chance: random.Random, trouble: Trouble) -> list[Message]:
