@@ -9,7 +9,7 @@ from engines.bundle import Bundle, locate, open_manifest
 from engines.denoiser import Denoiser, EngineSpec
 from engines.errors import BundleError, UsageError
 from streamer.config import Config
-from streamer.domain import Constraints
+from streamer.demands import Constraints
 from streamer.downscale.labels import refuse_unknown
 from streamer.downscale.tiles import Layout
 from streamer.grib.manifest import GribManifest, read_manifest

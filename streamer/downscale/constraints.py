@@ -11,7 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from streamer.domain import Array, Conservation, Constraints
+from streamer.demands import Conservation, Constraints
+from streamer.domain import Array
 from streamer.downscale.boxes import Boxes, Values
 from streamer.downscale.scaling import scale
 

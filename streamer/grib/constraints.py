@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, get_args
 
-from streamer.domain import Bounds, Conservation, Constraints, Relation
+from streamer.demands import Bounds, Conservation, Constraints, Relation
 from streamer.grib.plain import entry, number, text
 
 _WHERE = "grib.constraints"

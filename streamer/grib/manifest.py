@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from engines.errors import BundleError
-from streamer.domain import Constraints, Grid
+from streamer.demands import Constraints
+from streamer.domain import Grid
 from streamer.grib.constraints import read_constraints
 from streamer.grib.plain import entry, number, numbers, text
 

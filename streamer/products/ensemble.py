@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamer.domain import Array, Constraints, Statistic
+from streamer.demands import Constraints
+from streamer.domain import Array, Statistic
 from streamer.downscale import derived, regions
 from streamer.downscale.boxes import Boxes
 from streamer.downscale.constraints import Change, Coarse, constrain

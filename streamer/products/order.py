@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 
 from engines.bundle import Bundle
 from engines.calibration import sampler_to_plain
-from streamer.domain import Constraints
+from streamer.demands import Constraints
 from streamer.downscale.boxes import Boxes
 from streamer.downscale.work import Fusion, Recipe
 from streamer.grib.encode import Imprint, Packing

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.noise import Window
-from streamer.domain import Array, Bounds, Conservation, Constraints, Relation
+from streamer.demands import Bounds, Conservation, Constraints, Relation
+from streamer.domain import Array
 from streamer.downscale.boxes import Boxes
 from streamer.downscale.constraints import Change, Coarse, constrain
 from streamer.grib.box_means import box_means

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from engines.errors import BundleError
-from streamer.domain import Array, Bounds, Conservation, Constraints, Grid, Relation
+from streamer.demands import Bounds, Conservation, Constraints, Relation
+from streamer.domain import Array, Grid
 from streamer.grib import regrid
 from streamer.grib.box_means import box_means
 from streamer.grib.known import resized_globe

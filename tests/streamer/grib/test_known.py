@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from engines.errors import BundleError
-from streamer.domain import Bounds, Constraints, Field, Relation
+from streamer.demands import Bounds, Constraints, Relation
+from streamer.domain import Field
 from streamer.grib.codes import sample
 from streamer.grib.decode import decode
 from streamer.grib.known import PARAMETERS, parameters, resized_globe
