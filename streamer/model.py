@@ -14,7 +14,7 @@ from streamer.downscale.labels import refuse_unknown
 from streamer.downscale.tiles import Layout
 from streamer.grib.manifest import GribManifest, read_manifest
 from streamer.opening import EngineSettings, open_engines
-from streamer.products.plan import Member, Plan, Wishes, make_plan
+from streamer.products.plan import Plan, Voice, Wishes, make_plan
 
 #: A network, by the number of its bundle and its name in that.
 Named = tuple[int, str]
@@ -116,11 +116,11 @@ def plan_for(config: Config, bundles: Sequence[Bundle]) -> tuple[Plan, GribManif
         config.regions,
         tuple(len(one.pool.members) if one.pool else 1 for one in config.input.sources) or (1,),
     )
-    members = [
-        Member(bundle, layout_of(bundle, config.engine), named.weight)
+    voices = [
+        Voice(bundle, layout_of(bundle, config.engine), named.weight)
         for bundle, named in zip(bundles, config.model.bundle, strict=True)
     ]
-    return make_plan(wishes, members, manifest.grid), manifest
+    return make_plan(wishes, voices, manifest.grid), manifest
 
 
 def _refuse_large_pools(config: Config, manifest: GribManifest) -> None:

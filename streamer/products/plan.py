@@ -96,7 +96,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class Voice:
     """One of the bundles that draw. layout: its tiles. weight: of its draws in statistics."""
 
     bundle: Manifest
@@ -123,20 +123,20 @@ class Wishes:
     pools: tuple[int, ...] = (1,)
 
 
-def make_plan(wishes: Wishes, members: Sequence[Member], grid: Grid) -> Plan:
+def make_plan(wishes: Wishes, voices: Sequence[Voice], grid: Grid) -> Plan:
     """Hold the products against the bundles; UsageError says what these cannot serve.
 
-    members: the bundles, whose channels are the same. grid: their fine one.
+    voices: the bundles, whose channels are the same. grid: their fine one.
     """
     found: list[tuple[Way, Chosen]] = []
     makings = []
     for product in wishes.products:
-        draws, weights = _draws(product, wishes, members, found)
-        making = _making(product, draws, wishes, members[0].bundle, grid)
+        draws, weights = _draws(product, wishes, voices, found)
+        making = _making(product, draws, wishes, voices[0].bundle, grid)
         is_weighted = len(set(weights)) > 1
         makings.append(replace(making, weights=weights if is_weighted else None))
     ways = tuple(way for way, _ in found)
-    layouts = tuple(member.layout for member in members)
+    layouts = tuple(voice.layout for voice in voices)
     strands = _strands(makings, [layouts[way.bundle] for way in ways])
     return Plan(layouts, ways, tuple(chosen for _, chosen in found), strands, tuple(makings))
 
@@ -144,7 +144,7 @@ def make_plan(wishes: Wishes, members: Sequence[Member], grid: Grid) -> Plan:
 def _draws(
     product: Product,
     wishes: Wishes,
-    members: Sequence[Member],
+    voices: Sequence[Voice],
     found: list[tuple[Way, Chosen]],
 ) -> tuple[tuple[Drawn, ...], tuple[float, ...]]:
     """Return a product's ensemble, with the weight of each draw; new ways go to those found.
@@ -153,26 +153,26 @@ def _draws(
     """
     draws: list[Drawn] = []
     weights: list[float] = []
-    for number, member in enumerate(members):
+    for number, voice in enumerate(voices):
         for wish in product.ways or (wishes.sampler,):
-            chosen = wish.chosen(member.bundle)
+            chosen = wish.chosen(voice.bundle)
             way = Way(number, chosen.network, chosen.sampler)
             known = [one for one, _ in found]
             if way not in known:
                 found.append((way, chosen))
                 known.append(way)
-            many = _many(product, wishes, member)
+            many = _many(product, wishes, voice)
             draws += [Drawn(known.index(way), len(draws) + i) for i in range(many)]
-            weights += [member.weight] * many
+            weights += [voice.weight] * many
     return tuple(draws), tuple(weights)
 
 
-def _many(product: Product, wishes: Wishes, member: Member) -> int:
-    if not member.is_regression:
+def _many(product: Product, wishes: Wishes, voice: Voice) -> int:
+    if not voice.is_regression:
         return product.draws or wishes.draws
     if (product.draws or 1) > 1 or len(product.sampler) > 1:
         raise UsageError(
-            f"products: {product.name}: {member.bundle.name} is a plain regression, which has one "
+            f"products: {product.name}: {voice.bundle.name} is a plain regression, which has one "
             "answer; wanted one draw and no list of samplers"
         )
     return 1
