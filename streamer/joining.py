@@ -1,7 +1,7 @@
 """What happens between the assignment of partitions and their first record."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import datetime
 
 from streamer.bus.record import Assignment, Bus, Commit, Partition, Record
@@ -35,7 +35,7 @@ class Joining:
         self._now = now
         self._waiting: list[Assignment] = []
         self._first_offsets: dict[Partition, int] = {}
-        self._history: Iterator[Sequence[Record]] | None = None
+        self._history: Generator[Sequence[Record], None, None] | None = None
         self._ended: list[EndedStep | EndedRun] = []
 
     @property
@@ -45,6 +45,7 @@ class Joining:
 
     def add(self, assigned: Sequence[Assignment]) -> None:
         """Let partitions wait, and begin to read back for all that do."""
+        self.close()
         self._waiting += assigned
         self._ended = []
         self._history = self._bus.history(self._steps_topic, self._remembered_since_ms())
@@ -57,6 +58,12 @@ class Joining:
     def drop(self, partitions: Sequence[Partition]) -> None:
         """Forget partitions that left before they were started."""
         self._waiting = [a for a in self._waiting if a.partition not in partitions]
+
+    def close(self) -> None:
+        """Read back no further."""
+        history, self._history = self._history, None
+        if history is not None:
+            history.close()
 
     def read_lot(self) -> list[Assignment] | None:
         """Read one lot; at the end return the partitions to be started. None: not at work."""

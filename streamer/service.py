@@ -117,7 +117,8 @@ class Service:
         log.info("stopped; %d steps were published", self._publishing.published)
 
     def close(self) -> None:
-        """End the thread that publishes; for who leaves without `stop`."""
+        """End what reads back and the thread that publishes; for who leaves without `stop`."""
+        self._joining.close()
         self._publishing.close()
 
     def revoked(self, partitions: Sequence[Partition]) -> None:

@@ -1,7 +1,7 @@
 """Reads what a Kafka topic holds since a time, outside any group."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from streamer.bus import client
@@ -11,7 +11,9 @@ from streamer.bus.settings import BusSettings
 _POLL_MS = 200
 
 
-def read_history(settings: BusSettings, topic: str, since_ms: int) -> Iterator[Sequence[Record]]:
+def read_history(
+    settings: BusSettings, topic: str, since_ms: int
+) -> Generator[Sequence[Record], None, None]:
     """Yield a topic's committed records since a time, up to the high watermark at the start.
 
     The watermark, not the last stable offset: another instance's open transaction hides records

@@ -1,6 +1,6 @@
 """The bus on Apache Kafka: a member of a consumer group, and its transactions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from streamer.bus import client
@@ -131,7 +131,7 @@ class KafkaBus:
         """Return the time of the first record from `offset` on, None at the end."""
         return timestamp_at(self._asker, self._settings, partition, offset)
 
-    def history(self, topic: str, since_ms: int) -> Iterator[Sequence[Record]]:
+    def history(self, topic: str, since_ms: int) -> Generator[Sequence[Record], None, None]:
         """Yield a topic's committed records since a time, up to the high watermark taken now.
 
         Yields an empty lot now and then while it waits, as for another's open transaction.

@@ -1,7 +1,7 @@
 """The bus inside one process: what demo, replay and tests run on."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 from streamer.bus.memory_broker import MemoryBroker
 from streamer.bus.record import (
@@ -114,7 +114,7 @@ class MemoryBus:
             found = log.read(max(offset, log.first_offset), 1, 1)
         return found[0].timestamp_ms if found else None
 
-    def history(self, topic: str, since_ms: int) -> Iterator[Sequence[Record]]:
+    def history(self, topic: str, since_ms: int) -> Generator[Sequence[Record], None, None]:
         """Yield a topic's records since a time, up to the end as it is when the first is asked."""
         with self._broker.changed:
             spans = [

@@ -1,6 +1,6 @@
 """What a bus carries, and what the house asks of one: `MemoryBus` and `KafkaBus` both answer."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -157,10 +157,12 @@ class Bus(Protocol):
         """Return the time (ms) of the first record from `offset` on, None at the end."""
         ...
 
-    def history(self, topic: str, since_ms: int) -> Iterator[Sequence[Record]]:
+    def history(self, topic: str, since_ms: int) -> Generator[Sequence[Record], None, None]:
         """Yield a topic's committed records since a time, up to the high watermark taken now.
 
-        Reads outside the group, in small lots, so that the caller can poll in between.
+        Reads outside the group, in small lots, so that the caller can poll in between. Who does not
+        read to the end closes it: left to the end of the interpreter, a reader of Kafka's waits for
+        a thread that is gone, and the process never ends.
         """
         ...
 

@@ -145,8 +145,10 @@ def test_a_broker_that_is_killed_and_comes_back_costs_nothing(
     scene.wait_for(lambda found: found.ended >= given.steps or daemon.poll() is not None)
     restarts = int(daemon.poll() is not None)
     if restarts:
-        # It died because it cannot know whether its last transaction was committed.
-        assert "only a restart can read whether it happened" in scene.log.read_text()
+        # It cannot know whether its last transaction was committed; or the broker, which lost what
+        # it had not written of the group, took its own return for that of another.
+        reasons = "only a restart can read whether it happened", "is held by another process"
+        assert any(reason in scene.log.read_text() for reason in reasons)
         daemon = scene.daemon()
         scene.wait_for(lambda found: found.ended >= given.steps)
 

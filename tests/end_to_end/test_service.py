@@ -3,7 +3,7 @@
 import math
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 from engines.denoiser import GaussianDenoiser
 from engines.errors import EngineError
 from streamer.bus.partitioner import partition_of
-from streamer.bus.record import Commit, Partition, Replaced
+from streamer.bus.record import Commit, Partition, Record, Replaced
 from streamer.domain import Array
 from streamer.headers import AGAIN
 from streamer.intake.events import Outcome
@@ -22,6 +22,7 @@ from streamer.parts import ServiceError
 from tests.end_to_end.daemons import (
     STEPS,
     House,
+    MortalBus,
     World,
     config_of,
     drain,
@@ -601,3 +602,29 @@ def test_a_stop_without_time_loses_nothing(world: World, orderly: dict[str, byte
     assert done < RUNS * len(STEPS)
     assert world.fields == orderly
     assert set(world.outcomes.values()) == {1}
+
+
+def test_a_daemon_that_dies_while_it_reads_back_lets_go_of_the_reader(
+    small_wind_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+
+    def history(*_: object) -> Generator[Sequence[Record], None, None]:
+        try:
+            while True:
+                yield []
+        finally:
+            closed.append(True)
+
+    monkeypatch.setattr(MortalBus, "history", history)
+    config = config_of(small_wind_bundle)
+    world = World(House(open_model(config), config))
+    with world.daemon() as service:
+        service.turn()
+        service.turn()
+        assert not closed
+
+    # Whoever still holds the daemon, as a traceback does, must not keep the process from ending.
+    assert closed == [True]
+    assert service is not None
+    world.house.close()
