@@ -46,8 +46,9 @@ def test_a_stop_finishes_in_time_and_the_next_daemon_goes_on(
     scene: Scene, given: Input, undisturbed: Published
 ) -> None:
     scene.feed(given.records)
-    busy = scene.daemon(scene.write_config(limits={"stop_budget_s": 0.5}))
-    scene.wait_for(lambda found: found.ended > 0)
+    busy = scene.daemon(scene.write_config(limits={"stop_budget_s": 0.1}))
+    # A quiet machine ends all steps within a second of the first.
+    scene.wait_until_ready()
 
     started = time.monotonic()
     busy.terminate()
