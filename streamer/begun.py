@@ -44,7 +44,7 @@ class Made:
 
 @dataclass(slots=True, eq=False)
 class Begun:
-    """A step on its way, member by member where it is pooled.
+    """A step on its way, member by member where it is pooled; each draws so many strands.
 
     conditioning: one task a member, as far as they have begun. results: of their strands, as they
     end. settling: one task a draw, while the engines work. parts: one task a parameter of a
@@ -55,6 +55,7 @@ class Begun:
     tenure: Tenure
     members: tuple[Step, ...]
     ensembles: tuple[Ensemble, ...]
+    strands: int
     conditioning: list[Future[None]] = dataclasses.field(default_factory=list)
     results: list[Result] = dataclasses.field(default_factory=list)
     settling: list[Future[None]] = dataclasses.field(default_factory=list)
@@ -68,14 +69,16 @@ class Begun:
         faults = [result.fault for result in self.results if result.fault]
         return next(iter([*faults, *(told for one in tasks if (told := failure(one)))]), "")
 
-    def under_way(self, strands: int) -> int:
+    @property
+    def under_way(self) -> int:
         """Return how many members have begun of which not all strands have ended."""
         failed = sum(task.done() and failure(task) != "" for task in self.conditioning)
-        return len(self.conditioning) - failed - len(self.results) // strands
+        return len(self.conditioning) - failed - len(self.results) // self.strands
 
-    def is_drawn(self, strands: int) -> bool:
+    @property
+    def is_drawn(self) -> bool:
         """Whether all draws are in their products, or will never be."""
-        if self.under_way(strands) or not all(task.done() for task in self.conditioning):
+        if self.under_way or not all(task.done() for task in self.conditioning):
             return False
         is_last = len(self.conditioning) == len(self.members) or self.fault != ""
         return is_last and all(task.done() for task in self.settling)

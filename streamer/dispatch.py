@@ -99,7 +99,8 @@ class Dispatch:
         absent = set(channels) - {field.parameter for field in step.fields}
         members = step.members
         ensembles = tuple(Ensemble(one, absent, len(members)) for one in self._patterns)
-        self._begun[key] = Begun(step, tenure, members, ensembles)
+        strands = len(self._order.plan.strands)
+        self._begun[key] = Begun(step, tenure, members, ensembles, strands)
         self._go_on(key)
 
     def forget(self, tenure: Tenure) -> None:
@@ -118,9 +119,8 @@ class Dispatch:
             begun = self._begun.get(result.key[0])  # type: ignore[index]  # as `_condition` named it
             if begun is not None:
                 begun.results.append(result)
-        strands = len(self._order.plan.strands)
         for key, begun in self._begun.items():
-            if begun.parts is None and begun.is_drawn(strands):
+            if begun.parts is None and begun.is_drawn:
                 self._finishing.begin(begun)
             else:
                 self._go_on(key)
@@ -132,10 +132,10 @@ class Dispatch:
 
         A member's conditions take as much memory as all its fields.
         """
-        begun, strands = self._begun[key], len(self._order.plan.strands)
+        begun = self._begun[key]
         while (
             len(begun.conditioning) < len(begun.members)
-            and begun.under_way(strands) <= _AHEAD
+            and begun.under_way <= _AHEAD
             and not begun.fault
         ):
             place = len(begun.conditioning)

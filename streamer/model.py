@@ -114,7 +114,7 @@ def plan_for(config: Config, bundles: Sequence[Bundle]) -> tuple[Plan, GribManif
         config.sampler,
         config.model.draws,
         config.regions,
-        tuple(len(one.pool.members) if one.pool else 1 for one in config.input.sources) or (1,),
+        tuple(source.many for source in config.input.sources) or (1,),
     )
     voices = [
         Voice(bundle, layout_of(bundle, config.engine), named.weight)
@@ -126,14 +126,13 @@ def plan_for(config: Config, bundles: Sequence[Bundle]) -> tuple[Plan, GribManif
 def _refuse_large_pools(config: Config, manifest: GribManifest) -> None:
     """Raise UsageError for a pool of which not even one step could ever be complete."""
     points = manifest.grid.rows * manifest.grid.columns
+    of_one = len(manifest.parameters) * points * np.dtype(np.float32).itemsize
     limit = config.limits.open_bytes
-    for source in config.input.sources:
-        many = len(source.pool.members) if source.pool else 1
-        needed = many * len(manifest.parameters) * points * np.dtype(np.float32).itemsize
-        if source.pool and needed > limit:
+    for source in (one for one in config.input.sources if one.pool):
+        if source.many * of_one > limit:
             raise UsageError(
-                f"input.sources: {source.name}: the fields of a step of {many} members take "
-                f"{needed} bytes on the fine grid, limits.open_bytes is {limit}"
+                f"input.sources: {source.name}: the fields of a step of {source.many} members "
+                f"take {source.many * of_one} bytes on the fine grid, limits.open_bytes is {limit}"
             )
 
 

@@ -135,8 +135,7 @@ def _roughness(found: Grid, z: Array64, grid: Grid) -> Array:
 def slopes(z: Array64, grid: Grid) -> Mapping[str, Array]:
     """Return how heights rise to the east and to the north, their mean square together 1."""
     if grid.is_periodic:
-        beside = np.pad(z, ((0, 0), (1, 1)), mode="wrap")
-        along = (beside[:, 2:] - beside[:, :-2]) / 2
+        along = (np.roll(z, -1, axis=1) - np.roll(z, 1, axis=1)) / 2
     else:
         along = np.gradient(z, axis=1)
     # Rows run to the south. One unit of length for both: a degree of latitude.

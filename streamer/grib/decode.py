@@ -95,7 +95,7 @@ def _match(handle: Handle, wants: Wants) -> _Match | Unwanted:
     for parameter in wants.manifest.parameters:
         for identity in parameter.identities:
             if identity.param_id == param_id and has_all(handle, identity.keys):
-                return _Match(source, parameter, identity)
+                return _Match(source.name, parameter, identity)
     return Unwanted("parameter")
 
 

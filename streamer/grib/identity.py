@@ -7,6 +7,8 @@ from streamer.grib.codes import CodesError, Handle, opened
 from streamer.grib.manifest import Key
 from streamer.grib.wants import Source
 
+_ANY = Source("-")
+
 
 def identify(message: bytes, sources: tuple[Source, ...]) -> StepKey | Rejected | None:
     """Return the step that one message with a sound frame belongs to; None: no source wants it.
@@ -16,26 +18,25 @@ def identify(message: bytes, sources: tuple[Source, ...]) -> StepKey | Rejected 
     try:
         with opened(message) as handle:
             source = source_of(handle, sources)
-            return None if source is None else _whole(step_key(handle, source, ""), sources)
+            return None if source is None else _whole(step_key(handle, source.name, ""), source)
     except CodesError as error:
         return Rejected(Reason.UNDECODABLE, f"ecCodes cannot read it: {error}")
     except ValueError as error:
         return Rejected(Reason.UNDECODABLE, str(error))
 
 
-def _whole(key: StepKey, sources: tuple[Source, ...]) -> StepKey | None:
+def _whole(key: StepKey, source: Source) -> StepKey | None:
     """Return the step of all members where the source pools them; None for a member it lacks."""
-    pool = next((one.pool for one in sources if one.name == key.run.source), None)
-    if pool is None:
+    if source.pool is None:
         return key
-    return key.pooled if key.run.member in pool.members else None
+    return key.pooled if key.run.member in source.pool.members else None
 
 
-def source_of(handle: Handle, sources: tuple[Source, ...]) -> str | None:
-    """Return the name of the first source that matches, "-" where none is configured."""
+def source_of(handle: Handle, sources: tuple[Source, ...]) -> Source | None:
+    """Return the first source that matches; one named "-" takes all where none is configured."""
     if not sources:
-        return "-"
-    return next((s.name for s in sources if has_all(handle, tuple(s.match.items()))), None)
+        return _ANY
+    return next((s for s in sources if has_all(handle, tuple(s.match.items()))), None)
 
 
 def has_all(handle: Handle, keys: tuple[tuple[str, Key], ...]) -> bool:

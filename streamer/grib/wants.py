@@ -53,6 +53,11 @@ class Source:
         if not self.name or "/" in self.name:
             raise ValueError(f"name: found {self.name!r}, wanted text without a slash")
 
+    @property
+    def many(self) -> int:
+        """How many members make one ensemble; 1 where each is kept apart."""
+        return 1 if self.pool is None else len(self.pool.members)
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
