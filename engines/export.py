@@ -1,7 +1,7 @@
 """Turn a fitted network into what an engine runs, and into the answers it must reproduce.
 
-Only F(c_in [x, condition], c_noise, labels) is exported: preconditioning and sampler stay outside,
-in numpy and float32, whatever the precision inside. Height and width are fixed, the batch is free.
+Only F(inputs, c_noise, labels) is exported: preconditioning and sampler stay outside, in numpy and
+float32, whatever the precision inside. Height and width are fixed, the batch is free.
 """
 
 from collections.abc import Mapping

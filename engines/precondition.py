@@ -36,12 +36,13 @@ class Around(Protocol):
 
 
 class Coefficients(NamedTuple):
-    """The four factors of D(x, s) = c_skip x + c_out F(c_in x, c_noise), one a sigma."""
+    """The factors of D(x, s; y) = c_skip x + c_out F([c_in x, c_condition y], c_noise)."""
 
     c_skip: Array
     c_out: Array
     c_in: Array
     c_noise: Array
+    c_condition: Array
 
 
 def edm(sigma: NDArray[np.floating[Any]], sigma_data: float) -> Coefficients:
@@ -56,7 +57,18 @@ def edm(sigma: NDArray[np.floating[Any]], sigma_data: float) -> Coefficients:
         c_out=(s * sigma_data / np.sqrt(total)).astype(np.float32),
         c_in=(1.0 / np.sqrt(total)).astype(np.float32),
         c_noise=(np.log(s) / 4.0).astype(np.float32),
+        c_condition=(1.0 / np.sqrt(total)).astype(np.float32),
     )
+
+
+def corrdiff(sigma: NDArray[np.floating[Any]], sigma_data: float) -> Coefficients:
+    """Return the factors of EDM with the condition as it is.
+
+    Where nothing but noise is left of the residual, the condition is all that a network can know;
+    scaled by c_in it would all but vanish there. Source: Mardani et al. 2025
+    (https://arxiv.org/abs/2309.15214).
+    """
+    return edm(sigma, sigma_data)._replace(c_condition=np.ones(np.shape(sigma), np.float32))
 
 
 def ve(sigma: NDArray[np.floating[Any]], _sigma_data: float) -> Coefficients:
@@ -70,6 +82,7 @@ def ve(sigma: NDArray[np.floating[Any]], _sigma_data: float) -> Coefficients:
         c_out=s.astype(np.float32),
         c_in=np.ones(s.shape, np.float32),
         c_noise=np.log(s / 2.0).astype(np.float32),
+        c_condition=np.ones(s.shape, np.float32),
     )
 
 
@@ -91,22 +104,25 @@ def vp(sigma: NDArray[np.floating[Any]], _sigma_data: float) -> Coefficients:
         c_out=(-s).astype(np.float32),
         c_in=(1.0 / np.sqrt(s**2 + 1.0)).astype(np.float32),
         c_noise=(np.float32(TIMES - 1) * time).astype(np.float32),
+        c_condition=(1.0 / np.sqrt(s**2 + 1.0)).astype(np.float32),
     )
 
 
 def direct(sigma: NDArray[np.floating[Any]], _sigma_data: float) -> Coefficients:
     """Return the factors that leave a plain regression as it is: D = F, whatever the level."""
     one, zero = np.ones(np.shape(sigma), np.float32), np.zeros(np.shape(sigma), np.float32)
-    return Coefficients(c_skip=zero, c_out=one, c_in=one, c_noise=zero)
+    return Coefficients(c_skip=zero, c_out=one, c_in=one, c_noise=zero, c_condition=one)
 
 
 Kind = Callable[[NDArray[np.floating[Any]], float], Coefficients]
 
 #: By name, a function of (sigma, sigma_data).
-KINDS: Mapping[str, Kind] = MappingProxyType({"edm": edm, "vp": vp, "ve": ve, "direct": direct})
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {"edm": edm, "corrdiff": corrdiff, "vp": vp, "ve": ve, "direct": direct}
+)
 
-#: What levels a kind was made for; edm and direct take any. vp's ends are those of the times 1e-5
-#: and 1, the lower one as float32 has it (exactly it is 0.0010005).
+#: What levels a kind was made for; edm, corrdiff and direct take any. vp's ends are those of the
+#: times 1e-5 and 1, the lower one as float32 has it (exactly it is 0.0010005).
 RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         "ve": (0.02, 100.0),
@@ -129,17 +145,17 @@ def sigma_range(kind: str) -> tuple[float, float]:
 def network_inputs(around: Around, x: Array, sigma: Array, condition: Array) -> tuple[Array, Array]:
     """Return what a network takes at each level: its joined input and c_noise.
 
-    x: (B, C, H, W). sigma: (B,). condition: (B, K, H, W). Gives (B, C + K, H, W), both parts times
-    c_in, as these networks were trained, and (B,). For `direct`: the condition itself, and zeros,
-    for which its network has no use.
+    x: (B, C, H, W). sigma: (B,). condition: (B, K, H, W). Gives (B, C + K, H, W), each part times
+    its factor, and (B,). For `direct`: the condition itself, and zeros, for which its network has
+    no use.
     """
     factors = coefficients(around.kind, sigma, around.sigma_data)
     if around.kind == "direct":
         return condition, factors.c_noise
-    c_in = factors.c_in[:, None, None, None]
+    c_in, c_condition = (f[:, None, None, None] for f in (factors.c_in, factors.c_condition))
     joined = np.empty((len(x), x.shape[1] + condition.shape[1], *x.shape[2:]), np.float32)
     np.multiply(x, c_in, out=joined[:, : x.shape[1]])
-    np.multiply(condition, c_in, out=joined[:, x.shape[1] :])
+    np.multiply(condition, c_condition, out=joined[:, x.shape[1] :])
     return joined, factors.c_noise
 
 

@@ -20,16 +20,16 @@ from engines.sampler import SamplerSettings, raised
 
 #: Columns of a table, one row a call of the network: the preconditioning's factors, then
 #: 1 / sigma, and the way to the next level; half of it in the row of the correction.
-C_SKIP, C_OUT, C_IN, C_NOISE, INVERSE, WAY, CHURN = range(7)
+C_SKIP, C_OUT, C_IN, C_NOISE, C_CONDITION, INVERSE, WAY, CHURN = range(8)
 
-#: D for (x (B, C, H, W), factors (B, 4)): the clean residual.
+#: D for (x (B, C, H, W), factors (B, 5)): the clean residual.
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
 
 def table(
     settings: SamplerSettings, schedule: NDArray[np.float64], around: Preconditioning
 ) -> Array:
-    """Return what a run needs of its levels, (2 N - 1, 7) float32; the columns are named above.
+    """Return what a run needs of its levels, (2 N - 1, 8) float32; the columns are named above.
 
     Rows come in the order of the calls: two a level, one for the last. The column of churn holds
     the factor of the noise that raises the row's level, 0 where nothing is raised.
@@ -53,7 +53,7 @@ def heun(denoise: Denoise, noise: Tensor, start: Tensor, levels: Tensor) -> Tens
     """Return the clean residual, (B, C, H, W), after a run over the rows of `levels`.
 
     noise: (M, B, C, H, W), as `Sampling.sample` has it. start: (1,), the first level.
-    levels: (2 N - 1, 7) as `table` makes it, on the noise's device.
+    levels: (2 N - 1, 8) as `table` makes it, on the noise's device.
     """
     batch = noise.shape[1]
     x = noise[0] * start
@@ -76,15 +76,15 @@ def preconditioned(
 ) -> Callable[..., Tensor]:
     """Return D(x, factors, condition, labels) around `network`, which computes in `dtype`.
 
-    factors: (B, 4), the preconditioning's, c_skip first. All but the network is float32.
+    factors: (B, 5), the preconditioning's, c_skip first. All but the network is float32.
     kind: of preconditioning; for `direct` the network sees the condition alone.
     """
 
     def denoise(x: Tensor, factors: Tensor, condition: Tensor, labels: Tensor | None) -> Tensor:
-        c_skip, c_out, c_in, c_noise = factors.unbind(1)
+        c_skip, c_out, c_in, c_noise, c_condition = factors.unbind(1)
         inputs = condition
         if kind != "direct":
-            inputs = torch.cat([x, condition], dim=1) * _across(c_in)
+            inputs = torch.cat([_across(c_in) * x, _across(c_condition) * condition], dim=1)
         raw = network(inputs.to(dtype, memory_format=torch.channels_last), c_noise, labels).float()
         return raw if kind == "direct" else _across(c_skip) * x + _across(c_out) * raw
 

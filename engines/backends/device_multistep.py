@@ -16,15 +16,15 @@ from engines.manifest import Preconditioning
 from engines.multistep import MultistepSettings
 from engines.precondition import coefficients
 
-#: Columns of a table, one row a call of the network: the preconditioning's four factors, then
+#: Columns of a table, one row a call of the network: the preconditioning's five factors, then
 #: those of the state, of the newest answer and of the one before it.
-STATE, NEWEST, BEFORE = range(4, 7)
+STATE, NEWEST, BEFORE = range(5, 8)
 
 
 def table(
     settings: MultistepSettings, schedule: NDArray[np.float64], around: Preconditioning
 ) -> Array:
-    """Return what a run needs of its levels, (N, 7) float32; the columns are named above."""
+    """Return what a run needs of its levels, (N, 8) float32; the columns are named above."""
     rows = []
     for (level, after), beyond in zip(
         pairwise(float(s) for s in schedule), (0.0, *settings.extrapolations), strict=True
@@ -40,7 +40,7 @@ def table(
 def multistep(denoise: Denoise, noise: Tensor, start: Tensor, levels: Tensor) -> Tensor:
     """Return the clean residual, (B, C, H, W), after a run over the rows of `levels`.
 
-    noise: (1, B, C, H, W). start: (1,), the deviation of the first state. levels: (N, 7) as
+    noise: (1, B, C, H, W). start: (1,), the deviation of the first state. levels: (N, 8) as
     `table` makes it, on the noise's device.
     """
     x, before = noise[0] * start, None

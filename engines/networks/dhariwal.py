@@ -13,7 +13,7 @@ CHANNELS_PER_HEAD = 64
 
 
 class DhariwalUNet(nn.Module):
-    """F(c_in [x, condition], c_noise, labels): the raw network inside the preconditioning.
+    """F([c_in x, c_condition y], c_noise, labels): the network inside its preconditioning.
 
     Source: Dhariwal and Nichol 2021 (https://arxiv.org/abs/2105.05233), Karras et al. 2022.
     """

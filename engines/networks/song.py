@@ -21,7 +21,7 @@ HALF_POWER = 0.5**0.5
 
 
 class SongUNet(nn.Module):
-    """F(c_in [x, condition], c_noise, labels): the raw network inside the preconditioning.
+    """F([c_in x, c_condition y], c_noise, labels): the network inside its preconditioning.
 
     `ncsnpp` differs from `ddpmpp` in its noise features, its smoother resampling, and that each
     level of its encoder also sees the network's input.

@@ -79,7 +79,7 @@ class TrainingSettings:
     decay: float = 0.4
     patience: float = 0.3
     averages: tuple[float, ...] = (0.05, 0.1)
-    noise: tuple[float, float] = (-0.8, 1.2)
+    noise: tuple[float, float] = (-0.4, 1.6)
     report_every: int = 100
     held_back_tiles: int = 32
     checkpoint_every_s: float = 60.0

@@ -10,8 +10,9 @@ from engines.networks.settings import misfits
 from engines.training import options
 from engines.training.settings import Pairs, TrainingSettings
 
-#: What every fit here is surrounded by: residuals come in units of their deviation.
-PRECONDITIONING = Preconditioning("edm", sigma_data=1.0)
+#: What every fit here is surrounded by: residuals come in units of their deviation, and the
+#: condition is told as it is, so that a first call at a high level knows all that can be known.
+PRECONDITIONING = Preconditioning("corrdiff", sigma_data=1.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,8 +63,8 @@ def surrounded(
         raise UsageError(f"a network of kind {around.kind} has no noise levels, so nothing to fit")
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        c_skip, c_out, c_in, c_noise = factors(sigma, around.sigma_data)
-        joined = torch.cat([x, condition], dim=1) * c_in
+        c_skip, c_out, c_in, c_noise, c_condition = factors(sigma, around.sigma_data)
+        joined = torch.cat([c_in * x, c_condition * condition], dim=1)
         inputs = joined.to(memory_format=torch.channels_last)
         raw: Tensor = network(inputs, c_noise.expand(len(x)), labels)
         return c_skip * x + c_out * raw
@@ -72,23 +72,35 @@ def surrounded(
     return denoise
 
 
-_Four = tuple[Tensor, Tensor, Tensor, Tensor]
+#: c_skip, c_out, c_in, c_noise and c_condition.
+_Factors = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
-def _edm(sigma: Tensor, sigma_data: float) -> _Four:
+def _edm(sigma: Tensor, sigma_data: float) -> _Factors:
     total = sigma**2 + sigma_data**2
-    return sigma_data**2 / total, sigma * sigma_data * total.rsqrt(), total.rsqrt(), sigma.log() / 4
+    into = total.rsqrt()
+    return sigma_data**2 / total, sigma * sigma_data * into, into, sigma.log() / 4, into
 
 
-def _ve(sigma: Tensor, _sigma_data: float) -> _Four:
+def _corrdiff(sigma: Tensor, sigma_data: float) -> _Factors:
+    return *_edm(sigma, sigma_data)[:4], torch.ones_like(sigma)
+
+
+def _ve(sigma: Tensor, _sigma_data: float) -> _Factors:
     one = torch.ones_like(sigma)
-    return one, sigma, one, (sigma / 2).log()
+    return one, sigma, one, (sigma / 2).log(), one
 
 
-def _vp(sigma: Tensor, _sigma_data: float) -> _Four:
+def _vp(sigma: Tensor, _sigma_data: float) -> _Factors:
     root = (BETA_MIN**2 + 2 * BETA_SLOPE * (1 + sigma**2).log()).sqrt()
     c_noise = (TIMES - 1) * (root - BETA_MIN) / BETA_SLOPE
-    return torch.ones_like(sigma), -sigma, (1 + sigma**2).rsqrt(), c_noise
+    into = (1 + sigma**2).rsqrt()
+    return torch.ones_like(sigma), -sigma, into, c_noise, into
 
 
-_FACTORS: dict[str, Callable[[Tensor, float], _Four]] = {"edm": _edm, "ve": _ve, "vp": _vp}
+_FACTORS: dict[str, Callable[[Tensor, float], _Factors]] = {
+    "edm": _edm,
+    "corrdiff": _corrdiff,
+    "ve": _ve,
+    "vp": _vp,
+}

@@ -28,7 +28,7 @@ BOUND = 1e-4
 #: Where Fourier features meet vp: one unit in the last place of c_noise, by which square roots of
 #: two libraries differ, turns the highest frequencies by 1e-4 to 1e-2 radians.
 ROUNDED = 1e-3
-KINDS = ("edm", "vp", "ve", "direct")
+KINDS = ("edm", "corrdiff", "vp", "ve", "direct")
 SAMPLER = SamplerSettings(steps=10, sigma_min=0.02, sigma_max=80.0)
 Denoise = Callable[[Array, Array], Array]
 
@@ -90,7 +90,8 @@ def theirs(network: nn.Module, kind: str, asked: Case) -> Denoise:
         noisy, condition = torch.from_numpy(x), torch.from_numpy(asked.condition)
         level = torch.from_numpy(sigma)[:, None, None, None]
         skip, out, into, noise = _table(kind, level)
-        inputs = condition if kind == "direct" else torch.cat([noisy, condition], dim=1) * into
+        told = condition if kind in ("corrdiff", "direct") else condition * into
+        inputs = told if kind == "direct" else torch.cat([noisy * into, told], dim=1)
         with torch.no_grad():
             raw = network(inputs, noise.flatten(), _tensor(asked.labels))
         return np.asarray((skip * noisy + out * raw).numpy(), dtype=np.float32)
@@ -101,7 +102,7 @@ def theirs(network: nn.Module, kind: str, asked: Case) -> Denoise:
 def _table(kind: str, s: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return skip, out, into and noise of table 1 of Karras et al. 2022, sigma_data 1."""
     one = torch.ones_like(s)
-    if kind == "edm":
+    if kind in ("edm", "corrdiff"):
         total = s**2 + 1
         return 1 / total, s / total.sqrt(), 1 / total.sqrt(), s.log() / 4
     if kind == "ve":
@@ -153,7 +154,7 @@ def main() -> int:
     parser.add_argument("--architectures", nargs="*", default=["adm", "ddpmpp", "ncsnpp"])
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    print(f"{'network':8} {'kind':7} {'what':28} {'as it comes':>12} {'biased norm':>12}")
+    print(f"{'network':8} {'kind':8} {'what':28} {'as it comes':>12} {'biased norm':>12}")
     ways = [(name, kind, _batch) for kind in KINDS for name in chosen.architectures]
     ways += [(name, "edm", _run) for name in chosen.architectures]
     faults = 0
@@ -161,7 +162,7 @@ def main() -> int:
         settings = _full(name, kind)
         what, found = compared(random_network(settings), settings, kind)
         errors = " ".join(f"{one:12.1e}" for one in found)
-        print(f"{name:8} {kind:7} {what:28} {errors}", flush=True)
+        print(f"{name:8} {kind:8} {what:28} {errors}", flush=True)
         faults += not found[0] <= bound(name, kind, BOUND)
     print(f"bound {BOUND:.0e}, for ncsnpp under vp {ROUNDED:.0e}: {faults} above it")
     return int(faults > 0)
@@ -180,7 +181,7 @@ def _full(architecture: str, kind: str) -> NetworkSettings:
 
 def _batch(network: nn.Module, settings: NetworkSettings, kind: str) -> tuple[str, list[float]]:
     """Compare one call of tiles at different levels, each tile by itself."""
-    sigma = (0.01, 0.9, 80.0) if kind == "edm" else (0.05, 6.0)
+    sigma = (0.01, 0.9, 80.0) if kind in ("edm", "corrdiff") else (0.05, 6.0)
     asked = case(settings, sigma)
     mine = ours(network, Preconditioning(kind, 1.0), asked)(asked.x, asked.sigma)
     found = []

@@ -177,7 +177,7 @@ def test_an_unknown_precision_is_refused_by_name() -> None:
         to_onnx(build(ADM), ADM, "int8")
 
 
-@pytest.mark.parametrize("kind", ["edm", "vp", "ve", "direct"])
+@pytest.mark.parametrize("kind", ["edm", "corrdiff", "vp", "ve", "direct"])
 def test_golden_cases_are_the_denoiser_at_each_level_alone(kind: str) -> None:
     settings = NETWORKS["direct ddpmpp"] if kind == "direct" else SETTINGS
     network = random_network(settings)

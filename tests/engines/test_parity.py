@@ -81,7 +81,7 @@ def test_without_labels_it_answers_as_theirs(architecture: str) -> None:
     assert difference(mine, theirs(other, "edm", asked)(asked.x, asked.sigma)) <= BOUND
 
 
-@pytest.mark.parametrize("kind", ["edm", "vp", "ve"])
+@pytest.mark.parametrize("kind", ["edm", "corrdiff", "vp", "ve"])
 @pytest.mark.parametrize("architecture", ["ddpmpp", "ncsnpp", "adm"])
 def test_ten_levels_of_heun_end_where_theirs_do(architecture: str, kind: str) -> None:
     settings = narrow(architecture, kind)

@@ -103,7 +103,7 @@ def test_times_are_reckoned_in_float32_as_the_networks_were_trained() -> None:
 
 
 def test_kinds_know_their_range() -> None:
-    assert sigma_range("edm") == sigma_range("direct") == (0.0, math.inf)
+    assert sigma_range("edm") == sigma_range("corrdiff") == sigma_range("direct") == (0.0, math.inf)
     assert sigma_range("ve") == (0.02, 100.0)
     low, high = sigma_range("vp")
     assert low == pytest.approx(noise_at(1e-5), rel=0.03)
@@ -114,7 +114,7 @@ def exact_network(kind: str, deviation: float, joined: Array, c_noise: Array) ->
     """Return F for a residual that is N(0, deviation^2), knowing only what a network is given."""
     x = joined[:, :2].astype(np.float64)
     level: NDArray[np.float64] = c_noise.astype(np.float64)[:, None, None, None]
-    if kind == "edm":
+    if kind in ("edm", "corrdiff"):
         s = np.exp(4 * level)
         x, skip = x * np.sqrt(s**2 + 1), 1 / (s**2 + 1)
         out = s / np.sqrt(s**2 + 1)
@@ -129,7 +129,7 @@ def exact_network(kind: str, deviation: float, joined: Array, c_noise: Array) ->
     return np.asarray((clean - skip * x) / out, dtype=np.float32)
 
 
-@pytest.mark.parametrize("kind", ["edm", "ve", "vp"])
+@pytest.mark.parametrize("kind", ["edm", "corrdiff", "ve", "vp"])
 def test_around_an_exact_network_stands_the_exact_denoiser(kind: str) -> None:
     rng = np.random.default_rng(3)
     sigma = np.array([0.05, 0.6, 6.0, 60.0], dtype=np.float32)
@@ -161,6 +161,19 @@ def test_the_condition_is_scaled_like_the_noisy_residual(kind: str) -> None:
     assert c_noise.tolist() == c.c_noise.tolist()
 
 
+def test_corrdiff_is_edm_that_is_told_the_condition_as_it_is() -> None:
+    sigma = np.array([0.1, 30.0], dtype=np.float32)
+    x, condition = np.ones((2, 2, 3, 4), np.float32), np.full((2, 3, 3, 4), 2.0, np.float32)
+
+    joined, _ = network_inputs(Preconditioning("corrdiff", 0.5), x, sigma, condition)
+
+    plain = coefficients("edm", sigma, 0.5)
+    assert joined[:, 0, 0, 0].tolist() == plain.c_in.tolist()
+    assert (joined[:, 2:] == 2.0).all()
+    for mine, theirs in zip(coefficients("corrdiff", sigma, 0.5)[:4], plain, strict=False):
+        assert mine.tolist() == theirs.tolist()
+
+
 def test_a_direct_network_takes_the_condition_and_its_answer_stands() -> None:
     around = Preconditioning("direct", 1.0)
     x = np.full((2, 2, 3, 4), np.nan, np.float32)
@@ -181,5 +194,5 @@ def test_a_direct_network_takes_the_condition_and_its_answer_stands() -> None:
 @pytest.mark.parametrize("ask", [lambda: coefficients("flow", np.array([1.0]), 1.0),
                                  lambda: sigma_range("flow")])  # fmt: skip
 def test_an_unknown_kind_is_refused_by_name(ask: Callable[[], object]) -> None:
-    with pytest.raises(BundleError, match="'flow', wanted one of edm, vp, ve, direct"):
+    with pytest.raises(BundleError, match="'flow', wanted one of edm, corrdiff, vp, ve, direct"):
         ask()

@@ -87,7 +87,7 @@ def test_it_draws_what_the_sampler_at_work_draws(remainder: float) -> None:
     np.testing.assert_allclose(found[0], wanted, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["edm", "ve", "vp"])
+@pytest.mark.parametrize("kind", ["edm", "corrdiff", "ve", "vp"])
 def test_the_factors_around_a_network_are_those_of_the_engines(kind: str) -> None:
     around = Preconditioning(kind, 0.6)
     x, condition = torch.randn(2, 1, 16, 16), torch.randn(2, 3, 16, 16)
@@ -97,8 +97,9 @@ def test_the_factors_around_a_network_are_those_of_the_engines(kind: str) -> Non
     for sigma in (0.05, 0.7, 40.0):
         found = surrounded(told(network), around, condition)(x, torch.tensor(sigma))
 
-        skip, out, into, level = (float(f[0]) for f in coefficients(kind, np.array([sigma]), 0.6))
-        raw = network(torch.cat([x, condition], dim=1) * into) * (1 + level / 100)
+        factors = coefficients(kind, np.array([sigma]), 0.6)
+        skip, out, into, level, told_by = (float(factor[0]) for factor in factors)
+        raw = network(torch.cat([into * x, told_by * condition], dim=1)) * (1 + level / 100)
         torch.testing.assert_close(found, skip * x + out * raw, rtol=1e-3, atol=1e-4)
 
 
@@ -125,7 +126,7 @@ def test_gradients_reach_every_coefficient_and_the_network() -> None:
         assert bool((learned.grad != 0).all())
 
 
-@pytest.mark.parametrize("kind", ["edm", "ve", "vp"])
+@pytest.mark.parametrize("kind", ["edm", "corrdiff", "ve", "vp"])
 def test_a_gradient_of_a_level_is_the_slope_of_its_difference(kind: str) -> None:
     torch.manual_seed(0)
     network = told(nn.Conv2d(4, 1, 3, padding=1).double())
