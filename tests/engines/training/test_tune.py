@@ -52,7 +52,7 @@ def same(one: Tuned, other: Tuned) -> bool:
 
 def test_draws_get_better_and_the_best_is_kept(tmp_path: Path) -> None:
     told: list[float] = []
-    settings = replace(SETTINGS, steps=36, report_every=12, learning_rate=1e-2)
+    settings = replace(SETTINGS, steps=36, report_every=12, learning_rate=5e-3)
 
     found = run(tmp_path / "tuned", settings, Until(report=lambda one: told.append(one.crps)))
 

@@ -92,7 +92,7 @@ def test_a_network_that_breaks_a_rule_is_refused_with_the_figures(
     trained: Path, archive: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # No network spreads a thousand times wider and is better, too.
-    harmful = ("--spread", "1000", "--spread-aim", "1000", "--learning-rate", "3e-2")
+    harmful = ("--spread", "1000", "--spread-aim", "1000", "--learning-rate", "3e-3")
 
     status = tune(trained, archive, tmp_path / "uk", *harmful, "--json")
 
