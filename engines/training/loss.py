@@ -16,7 +16,7 @@ from engines.training.settings import LevelLoss
 from engines.training.task import Task
 
 #: Levels at which a finished fit is looked at, from nearly clean to nearly pure noise.
-LEVELS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8)
+LEVELS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6)
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
