@@ -52,12 +52,13 @@ def edm(sigma: NDArray[np.floating[Any]], sigma_data: float) -> Coefficients:
     """
     s = np.asarray(sigma, dtype=np.float64)
     total = s**2 + sigma_data**2
+    c_in = (1.0 / np.sqrt(total)).astype(np.float32)
     return Coefficients(
         c_skip=(sigma_data**2 / total).astype(np.float32),
         c_out=(s * sigma_data / np.sqrt(total)).astype(np.float32),
-        c_in=(1.0 / np.sqrt(total)).astype(np.float32),
+        c_in=c_in,
         c_noise=(np.log(s) / 4.0).astype(np.float32),
-        c_condition=(1.0 / np.sqrt(total)).astype(np.float32),
+        c_condition=c_in,
     )
 
 
@@ -99,12 +100,13 @@ def vp(sigma: NDArray[np.floating[Any]], _sigma_data: float) -> Coefficients:
     log = np.log((1 + low**2).astype(np.float64)).astype(np.float32)
     root = np.sqrt(np.float32(BETA_MIN**2) + np.float32(2 * BETA_SLOPE) * log)
     time = (root - np.float32(BETA_MIN)) / np.float32(BETA_SLOPE)
+    c_in = (1.0 / np.sqrt(s**2 + 1.0)).astype(np.float32)
     return Coefficients(
         c_skip=np.ones(s.shape, np.float32),
         c_out=(-s).astype(np.float32),
-        c_in=(1.0 / np.sqrt(s**2 + 1.0)).astype(np.float32),
+        c_in=c_in,
         c_noise=(np.float32(TIMES - 1) * time).astype(np.float32),
-        c_condition=(1.0 / np.sqrt(s**2 + 1.0)).astype(np.float32),
+        c_condition=c_in,
     )
 
 

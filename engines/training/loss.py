@@ -29,20 +29,17 @@ def batch_loss(
     (clean - c_skip x) / c_out, which has unit variance at every level.
     """
     device = batch.clean.device
-    factors = coefficients(around.kind, batch.sigma.numpy(), around.sigma_data)
-    c_noise = torch.from_numpy(factors.c_noise).to(device)
-    sigma, c_skip, c_out, c_in, c_condition = (
-        torch.as_tensor(factor, device=device)[:, None, None, None]
-        for factor in (
-            batch.sigma, factors.c_skip, factors.c_out, factors.c_in, factors.c_condition
-        )
-    )  # fmt: skip
+    c_skip, c_out, c_in, c_noise, c_condition = (
+        torch.from_numpy(factor).to(device)[:, None, None, None]
+        for factor in coefficients(around.kind, batch.sigma.numpy(), around.sigma_data)
+    )
+    sigma = batch.sigma.to(device)[:, None, None, None]
     x = batch.clean + sigma * batch.noise
     joined = torch.cat([c_in * x, c_condition * batch.condition], dim=1)
     target = (batch.clean - c_skip * x) / c_out
     inputs = joined.to(memory_format=torch.channels_last)
     with torch.autocast(device.type, HALVES.get(precision), enabled=precision in HALVES):
-        raw = network(inputs, c_noise, None)
+        raw = network(inputs, c_noise.flatten(), None)
     error = (raw.float() - target).square() * batch.weights
     loss: Tensor = error.mean() / batch.weights.mean()
     return loss

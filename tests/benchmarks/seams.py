@@ -153,7 +153,7 @@ def _parts(jumps: Array, axis: int, lines: Sequence[int]) -> NDArray[np.float64]
 
 
 def _beside(border: int, borders: Sequence[int], length: int) -> list[int]:
-    """Return the lines about a border that are none themselves; 0 has no neighbour before it."""
+    """Return the lines about a border that are none themselves, round the date line too."""
     reached = [(border + way * far) % length for far in BESIDE for way in (-1, 1)]
     return [line for line in reached if line not in borders]
 
