@@ -49,7 +49,13 @@ class Material:
 
     def lesson(self) -> Lesson:
         """Return what a network may see."""
-        learn, held_back = self._pairs(self.split.learn), self._pairs(self.split.held_back)
+        held = list(self.split.held_back)
+        fine = self.archive.fine[list(self.split.learn)]
+        made = training_set.Making(
+            self.archive.grid, self.coarse, self.interpolation, self.statistics
+        )
+        learn = self._pairs(*made.rolled(fine))
+        held_back = self._pairs(self.residual[held], self.condition[held])
         return Lesson(learn, held_back, material_of(learn, held_back))
 
     def trial(self, states: Sequence[int]) -> Trial:
@@ -73,12 +79,12 @@ class Material:
         periodic = self.archive.grid.is_periodic
         return fit_ridge(learn, held_back, max(1, round(spacing / 2)), periodic=periodic)
 
-    def _pairs(self, states: Sequence[int]) -> Pairs:
+    def _pairs(self, residual: Array, condition: Array) -> Pairs:
         grid = self.archive.grid
         names = [found.name for found in self.archive.parameters]
         return Pairs(
-            residual=self.residual[list(states)],
-            condition=self.condition[list(states)],
+            residual=residual,
+            condition=condition,
             constants=np.stack(list(self.constants.values())),
             row_weights=row_weights(grid),
             periodic=grid.is_periodic,
@@ -86,12 +92,17 @@ class Material:
         )
 
 
+def by_area(grid: Grid) -> Array:
+    """Return what each row counts by its area, one at the equator 1, with a least share, (H,)."""
+    rows = LEAST_ROW + (1 - LEAST_ROW) * np.cos(np.deg2rad(grid.latitudes))
+    return np.asarray(rows, dtype=np.float32)
+
+
 def row_weights(grid: Grid) -> Array:
-    """Return what each row counts in a loss, (H,)."""
-    usual = LEAST_ROW + (1 - LEAST_ROW) * np.cos(np.deg2rad(grid.latitudes))
+    """Return what each row counts in the loss of a training, (H,)."""
     ramp = (np.abs(grid.latitudes) - POLAR_FROM_DEG) / (POLAR_WHOLE_DEG - POLAR_FROM_DEG)
     polar = POLAR_ROW * np.clip(ramp, 0.0, 1.0)
-    return np.asarray(np.maximum(usual, polar), dtype=np.float32)
+    return np.asarray(np.maximum(by_area(grid), polar), dtype=np.float32)
 
 
 def mirror(

@@ -4,7 +4,9 @@ The coarse twin is made by the daemon's own operators (`grib/regrid.py`), so tha
 meets at work what it learned from.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,10 @@ from streamer.grib.regrid import to_coarse, to_fine
 from streamer.verify.scores import area_weights
 
 Array64 = NDArray[np.float64]
+#: Residual and condition, both (N, C, H, W) float32.
+Pair = tuple[Array, Array]
+#: What residuals and conditions to learn from may take, in bytes.
+MOST_BYTES = 4 << 30
 
 
 def interpolated_twin(fine: Array, grid: Grid, coarse: Coarse, interpolation: str) -> Array:
@@ -38,7 +44,7 @@ def normalisation(fine: Array, twin: Array, grid: Grid) -> tuple[Normalisation, 
     return tuple(_one(fine[:, c].astype(float), twin[:, c].astype(float), rows) for c in channels)
 
 
-def normalise(fine: Array, twin: Array, statistics: Sequence[Normalisation]) -> tuple[Array, Array]:
+def normalise(fine: Array, twin: Array, statistics: Sequence[Normalisation]) -> Pair:
     """Return the residual, of deviation 1, and the normalised twin, both (N, C, H, W) float32."""
     condition = normalised_twin(twin, statistics)
     return residual_of(fine, condition, statistics), condition
@@ -59,6 +65,47 @@ def residual_of(fine: Array, condition: Array, statistics: Sequence[Normalisatio
         target = (_transformed(fine[:, c], one) - one.fine_mean) / one.fine_std
         residual[:, c] = (target - condition[:, c]) / one.residual_std
     return residual
+
+
+def most_states(channels: int, grid: Grid) -> int:
+    """Return how many states to learn from memory is meant to hold, at least 1."""
+    return max(1, MOST_BYTES // (2 * 4 * channels * grid.rows * grid.columns))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Making:
+    """How fine states become what a network learns from: both grids, the way back, statistics."""
+
+    grid: Grid
+    coarse: Coarse
+    interpolation: str
+    statistics: Sequence[Normalisation]
+
+    def pair(self, fine: Array) -> Pair:
+        """Return residual and condition of states (N, C, H, W)."""
+        twin = interpolated_twin(fine, self.grid, self.coarse, self.interpolation)
+        return normalise(fine, twin, self.statistics)
+
+    def rolled(self, fine: Array) -> Pair:
+        """Return residual and condition once for every place of the boxes, (R N, C, H, W).
+
+        A globe that is rolled against its boxes by less than one of them leaves the same weather
+        another residual, so it is not so soon known by heart. It is rolled back to its surface.
+        As many rolls as memory is meant to hold, and none where columns do not close.
+        """
+        found = []
+        for by in self._rolls(*fine.shape[:2]):
+            made = self.pair(np.roll(fine, by, axis=-1))
+            found.append([np.roll(part, -by, axis=-1) for part in made])
+        residual, condition = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return residual, condition
+
+    def _rolls(self, states: int, channels: int) -> range:
+        if not self.grid.is_periodic:
+            return range(1)
+        width = max(1, round(self.coarse.grid.spacing_lon / self.grid.spacing_lon))
+        most = max(1, most_states(channels, self.grid) // states)
+        return range(0, width, math.ceil(width / most))
 
 
 def _transformed(values: Array, one: Normalisation) -> Array:

@@ -1,20 +1,18 @@
 """What a network is tuned on: a bundle's own residuals on states that are known."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 
 from engines.bundle import Bundle
 from engines.errors import UsageError
 from engines.training.pairs_file import Lesson, material_of
 from engines.training.settings import Pairs
-from streamer.archive import StateKey
-from streamer.calibration_states import pairs_of, trial_on
-from streamer.material import mirror, row_weights
+from streamer.grib.manifest import read_manifest
+from streamer.material import by_area, mirror
+from streamer.training_set import Making, Pair, most_states
 from streamer.truth_states import TruthStates
 
-#: What residuals and conditions of the states to learn from may take, in bytes.
-MOST_BYTES = 4 << 30
 #: Constants of which it is known what becomes of them at the other pole.
 MIRRORED = (
     "sin_latitude", "log_secant_latitude", "cos_longitude", "sin_longitude",
@@ -60,20 +58,24 @@ def lesson_of(truth: TruthStates, days: TuningDays, bundle: Bundle) -> Lesson:
             f"{bundle.name} takes the labels {', '.join(bundle.labels)}; only networks without "
             "labels can be tuned"
         )
-    height, width = bundle.shape
-    most = max(1, MOST_BYTES // (2 * 4 * len(bundle.channels) * height * width))
-    learn, held_back = (
-        _pairs(truth, truth.on(part, most), bundle) for part in (days.learn, days.held_back)
-    )
+    manifest = read_manifest(bundle.grib)
+    most = most_states(len(bundle.channels), manifest.grid)
+    known, held = (truth.read(truth.on(part, most)) for part in (days.learn, days.held_back))
+    made = Making(manifest.grid, manifest.coarse, manifest.interpolation, bundle.normalisation)
+    learn, held_back = _pairs(bundle, made.rolled(known)), _pairs(bundle, made.pair(held))
     return Lesson(learn, held_back, material_of(learn, held_back))
 
 
-def _pairs(truth: TruthStates, keys: Sequence[StateKey], bundle: Bundle) -> Pairs:
-    trial = trial_on(truth, keys, bundle)
+def _pairs(bundle: Bundle, pair: Pair) -> Pairs:
+    grid = read_manifest(bundle.grib).grid
     is_known = all(name in MIRRORED for name in bundle.constant_names)
-    turned = mirror(bundle.channels, bundle.normalisation, bundle.constant_names, trial.grid)
-    return replace(
-        pairs_of(trial, bundle),
-        row_weights=row_weights(trial.grid),
+    turned = mirror(bundle.channels, bundle.normalisation, bundle.constant_names, grid)
+    residual, condition = pair
+    return Pairs(
+        residual=residual,
+        condition=condition,
+        constants=bundle.constants,
+        row_weights=by_area(grid),
+        periodic=bundle.periodic,
         mirror=turned if is_known else None,
     )

@@ -14,7 +14,7 @@ from engines.training.settings import Array, Mirror, Pairs, TrainingSettings
 class Batch:
     """Tiles for one step: clean (B, C, h, w), noise the same, the condition, sigma and weights.
 
-    condition: (B, K + M, h, w), constants last. weights: (B, 1, h, 1). sigma: (B,), always in
+    condition: (B, K + M, h, w), constants last. weights: (B, 1, h, w). sigma: (B,), always in
     the host's memory, where the factors that follow from it are computed without waiting.
     """
 
@@ -57,16 +57,24 @@ class Store:
         self._condition = torch.from_numpy(np.ascontiguousarray(pairs.condition)).to(device)
         self._constants = _floats(pairs.constants, device)
         self._row_weights = _floats(pairs.row_weights, device)
-        self._evened: dict[int, Tensor] = {}
+        self._evened: dict[tuple[int, int], Tensor] = {}
         self._is_periodic = pairs.periodic
         self._mirror = None if pairs.mirror is None else _on(pairs.mirror, device)
         self.device = device
 
-    def draw(self, settings: TrainingSettings, size: int, chance: Chance) -> Batch:
+    def draw(
+        self,
+        settings: TrainingSettings,
+        size: int,
+        chance: Chance,
+        overlap: tuple[int, int] = (0, 0),
+    ) -> Batch:
         """Return `size` random tiles with their noise and levels.
 
         First rows are drawn beyond both edges and moved inside, so that the edge itself, where
-        the network sees its own zero padding, is met more often than once in H tiles.
+        the network sees its own zero padding, is met more often than once in H tiles. overlap:
+        rows and columns along a tile's edges that count less and less towards it, as where tiles
+        are blended.
         """
         states, _, rows, columns = self._residual.shape
         height, width = settings.tile
@@ -84,6 +92,7 @@ class Store:
             settings.tile,
             _levels(torch.from_numpy(chance.host.random(size)), settings),
             chance,
+            overlap,
         )
 
     def spread(self, settings: TrainingSettings, size: int, chance: Chance) -> Batch:
@@ -97,7 +106,12 @@ class Store:
         return torch.randint(below, (size,), generator=chance.device, device=self.device)
 
     def _batch(
-        self, places: _Places, tile: tuple[int, int], sigma: Tensor, chance: Chance
+        self,
+        places: _Places,
+        tile: tuple[int, int],
+        sigma: Tensor,
+        chance: Chance,
+        overlap: tuple[int, int],
     ) -> Batch:
         height, width = tile
         rows, columns = self._residual.shape[2:]
@@ -116,18 +130,23 @@ class Store:
             constants = _mirrored(constants, self._mirror[2], is_mirrored)
         noise = torch.randn(clean.shape, generator=chance.device, device=self.device)
         given = torch.cat([condition, constants], dim=1)
-        return Batch(clean, noise, given, sigma, self._weights_of(height)[down])
+        weights = self._weights_of(height, overlap[0])[down]
+        weights = weights * _shares(places.top, height, rows, overlap[0])[:, None, :, None]
+        closed = None if self._is_periodic else columns
+        weights = weights * _shares(places.left, width, closed, overlap[1])[:, None, None, :]
+        return Batch(clean, noise, given, sigma, weights)
 
-    def _weights_of(self, height: int) -> Tensor:
+    def _weights_of(self, height: int, overlap: int) -> Tensor:
         """Return (H,): what a row counts in tiles of this height, so that it counts as asked.
 
         Rows by the edge lie in few tiles, and would count for little; at the poles the network
         would then be worse than it can be.
         """
-        if height not in self._evened:
-            seen = _visits(len(self._row_weights), height).to(self.device)
-            self._evened[height] = self._row_weights * (seen.mean() / seen)
-        return self._evened[height]
+        kind = height, overlap
+        if kind not in self._evened:
+            seen = _visits(len(self._row_weights), height, overlap).to(self.device)
+            self._evened[kind] = self._row_weights * (seen.mean() / seen)
+        return self._evened[kind]
 
 
 def chance_of(seed: int, step: int, device: str) -> Chance:
@@ -142,12 +161,26 @@ def _spare(height: int) -> int:
     return height // 4
 
 
-def _visits(rows: int, height: int) -> Tensor:
-    """Return (rows,): in how many of the equally likely places of a tile each row lies."""
+def _visits(rows: int, height: int, overlap: int) -> Tensor:
+    """Return (rows,): in how many of the equally likely places of a tile each row counts."""
     spare = _spare(height)
     tops = torch.arange(-spare, rows - height + spare + 1).clamp(0, rows - height)
-    row = torch.arange(rows)[:, None]
-    return ((row >= tops) & (row < tops + height)).sum(dim=1).float()
+    down = tops[:, None] + torch.arange(height)
+    shares = _shares(tops, height, rows, overlap)
+    return torch.zeros(rows).index_add_(0, down.flatten(), shares.flatten())
+
+
+def _shares(first: Tensor, size: int, length: int | None, overlap: int) -> Tensor:
+    """Return (B, size): what a tile's rows or columns count, by where its first one lies.
+
+    Over `overlap` points from its edges they rise as sin^2, which is their share where tiles are
+    blended. The edge of a grid of `length` points is no tile's edge; None: it closes on itself.
+    """
+    at = torch.arange(size, device=first.device) + 0.5
+    rising = (0.5 * math.pi * (at / overlap).clamp(max=1.0)).sin().square()
+    starts = (first == (-1 if length is None else 0))[:, None]
+    ends = (first == (-1 if length is None else length - size))[:, None]
+    return torch.where(starts, 1.0, rising) * torch.where(ends, 1.0, rising.flip(0))
 
 
 def _levels(shares: Tensor, settings: TrainingSettings) -> Tensor:

@@ -1,6 +1,6 @@
 """What a network is tuned for: draws that are right together, and not merely close to the truth.
 
-Shapes: draws (B, D, C, h, w), D at least 2, truth (B, C, h, w), weights (B, 1, h, 1).
+Shapes: draws (B, D, C, h, w), D at least 2, truth (B, C, h, w), weights (B, 1, h, w).
 """
 
 from torch import Tensor

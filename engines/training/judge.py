@@ -33,7 +33,7 @@ def drawn_tiles(store: Store, settings: TuneSettings, size: tuple[int, int], ste
     tiles, draws = size
     chance = chance_of(settings.seed, step, settings.device)
     wanted = TrainingSettings(tile=settings.tile, mirror=settings.mirror and step > 0)
-    batch = store.draw(wanted, tiles, chance)
+    batch = store.draw(wanted, tiles, chance, settings.overlap)
     shape = (tiles, draws, *batch.clean.shape[1:])
     noise = torch.randn(shape, generator=chance.device, device=settings.device)
     return replace(batch, noise=noise)

@@ -29,8 +29,9 @@ class TuneSettings:
     steps, minutes, device, precision, workers, seed, mirror: as in `TrainingSettings`. batch:
     tiles a step, of which each gets `draws` draws. learning_rate: of the network, at its highest;
     five times as much destroys it. sampler_rate: of levels and coefficients, 0 freezes them.
-    averages: each averaged network's memory as a share of the steps so far. judged_tiles and
-    judged_draws: what every look at the held-back days consists of.
+    overlap: rows and columns that neighbouring tiles share at work; towards its edges a tile
+    counts as little as it does there. averages: each averaged network's memory as a share of the
+    steps so far. judged_tiles and judged_draws: what every look at the held-back days consists of.
     """
 
     steps: int = 400
@@ -41,6 +42,7 @@ class TuneSettings:
     batch: int = 8
     draws: int = 2
     tile: tuple[int, int] = (64, 72)
+    overlap: tuple[int, int] = (0, 0)
     seed: int = 1
     learning_rate: float = 6e-5
     sampler_rate: float = 1e-3

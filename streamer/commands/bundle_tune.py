@@ -40,18 +40,19 @@ from streamer.tuning_states import TuningDays, lesson_of, tuning_days
 def run(arguments: argparse.Namespace) -> int:
     """Tune on early days, choose and measure on those held back, write what keeps all rules."""
     bundle = open_manifest(arguments.bundle)
+    start = bundle.of(TUNED if arguments.again else DENOISER)
     _refuse(bundle, arguments)
     paths = files_under(arguments.truth)
     truth = find_truth(paths, read_manifest(bundle.grib), bundle.channels)
     held_back = bundle.training.get("held_back_days", ())
     days = tuning_days(truth.days(), held_back, arguments.hold_back_days)
-    tuned = _tuned(bundle, lesson_of(truth, days, bundle), arguments)
+    tuned = _tuned(start, lesson_of(truth, days, bundle), arguments)
     with tempfile.TemporaryDirectory(prefix="downscaled-tune-") as folder:
         trial = Path(folder) / bundle.path.name
         rewrite(bundle.path, trial, network_files(bundle, tuned))
         rows = _measured(open_manifest(trial), truth, days, tuned, arguments)
         found = rules(rows[1].measured, rows[0].measured)
-        told = _told(days, tuned, found, arguments)
+        told = _told(start, days, tuned, found, arguments)
         is_kept = all(rule.is_kept for rule in found)
         if is_kept or arguments.keep:
             table = placed(bundle.calibration, rows, told, serves=is_kept)
@@ -74,14 +75,16 @@ def _refuse(bundle: Bundle, arguments: argparse.Namespace) -> None:
 
 
 def _tuned(bundle: Bundle, lesson: Lesson, arguments: argparse.Namespace) -> Tuned:
-    """Return the tuned network. Raises EngineError where none was better than the start."""
-    shows, settings = arguments.progress or is_terminal(), tune_options.settings(arguments)
+    """Return the bundle's network, tuned. Raises EngineError where none was better than it."""
+    shows = arguments.progress or is_terminal()
+    settings = tune_options.settings(arguments, bundle.overlap)
     checkpoint = arguments.checkpoint or Path(
         f"{arguments.output or bundle.path}.tuning.checkpoint"
     )
     # A resumed tuning goes on from where it started, and not from a second fit of its sampler.
     sampler = sampler_of(checkpoint) or _sampler(bundle, lesson, arguments, shows=shows)
-    start = Start(open_network(bundle), sampler, bundle.preconditioning, bundle.digest)
+    made = f"{bundle.digest} {bundle.network_name}"
+    start = Start(open_network(bundle), sampler, bundle.preconditioning, made)
     if shows:
         levels = " ".join(f"{level:.4g}" for level in sampler.levels)
         say(f"tuning {arguments.calls} calls, from levels {levels}")
@@ -104,7 +107,7 @@ def _sampler(
 ) -> MultistepSettings:
     """Return the sampler to start from: the table's, or one that is fitted here."""
     for row in bundle.calibration.rows if bundle.calibration else ():
-        is_it = row.network == DENOISER and row.calls == arguments.calls
+        is_it = row.network == bundle.network_name and row.calls == arguments.calls
         if is_it and isinstance(row.sampler, MultistepSettings):
             return row.sampler
     if shows:
@@ -140,17 +143,23 @@ def _measured(
 
 
 def _told(
-    days: TuningDays, tuned: Tuned, found: Sequence[Rule], arguments: argparse.Namespace
+    start: Bundle,
+    days: TuningDays,
+    tuned: Tuned,
+    found: Sequence[Rule],
+    arguments: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Return what people may want to know of how it came about."""
+    """Return what people may want to know of how it came about, the tuning before included."""
     last = tuned.history[-1]
+    before = start.calibration.told.get(TUNED) if start.calibration and arguments.again else None
     return {
+        **({"before": before} if before else {}),
         "command": options.told("downscaled", sys.argv[1:]),
         "days": [str(day) for day in days.learn],
         "held_back_days": [str(day) for day in days.held_back],
         "states": arguments.states,
         "draws": arguments.measured_draws,
-        "settings": asdict(tune_options.settings(arguments)),
+        "settings": asdict(tune_options.settings(arguments, start.overlap)),
         "steps": last.step,
         "best_step": tuned.step,
         "minutes": round(last.seconds / 60, 1),

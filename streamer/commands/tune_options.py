@@ -25,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--checkpoint", type=Path, help="where to continue from (default: OUTPUT.tuning.checkpoint)"
     )
+    add("--again", action="store_true", help="begin with the bundle's tuned network, not its first")
     add("--keep", action="store_true", help="write it even if it breaks a rule, served by nothing")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="to tune and to measure on")
     add("--progress", action="store_true", help="show progress in a pipe too")
@@ -37,8 +38,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--backend", choices=BACKENDS, default="auto", help="engine to measure on")
 
 
-def settings(arguments: argparse.Namespace) -> TuneSettings:
-    """Return how to tune."""
+def settings(arguments: argparse.Namespace, overlap: tuple[int, int]) -> TuneSettings:
+    """Return how to tune; overlap: of the bundle's tiles."""
     is_cpu = arguments.device == "cpu"
     named = ("steps", "minutes", "device", "batch", "draws", "seed", "learning_rate",
              "sampler_rate", "warmup", "report_every", "judged_tiles", "judged_draws")  # fmt: skip
@@ -55,6 +56,7 @@ def settings(arguments: argparse.Namespace) -> TuneSettings:
         precision=arguments.precision or ("f32" if is_cpu else "bf16"),
         workers=arguments.workers or (2 if is_cpu else 1),
         tile=tuple(arguments.training_tile),
+        overlap=overlap,
         mirror=not arguments.no_mirror,
         terms=terms,
     )

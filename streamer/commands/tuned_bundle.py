@@ -56,10 +56,16 @@ def _chapter(told: Mapping[str, Any]) -> str:
     rules = [
         f"- {'kept' if one['is_kept'] else 'broken'}: {one['words']}." for one in told["rules"]
     ]
-    how = (
-        f"Tuned in {told['minutes']} minutes and {told['steps']} steps, of which step "
-        f"{told['best_step']} was best on the days held back: {', '.join(told['held_back_days'])}."
-    )
     what = "It serves its own few calls only; the network that it came from serves all others."
-    command = f"`{told['command']}`"
-    return "\n".join(["## The tuned network", how, what, "", *rules, "", command])
+    return "\n".join(["## The tuned network", what, "", *rules, "", *_story(told)])
+
+
+def _story(told: Mapping[str, Any]) -> list[str]:
+    """Return a line for each tuning that led here, the first one first."""
+    before = _story(told["before"]) if "before" in told else []
+    how = (
+        f"- Tuned in {told['minutes']} minutes and {told['steps']} steps, of which step "
+        f"{told['best_step']} was best on the days held back, {', '.join(told['held_back_days'])}: "
+        f"`{told['command']}`"
+    )
+    return [*before, how]

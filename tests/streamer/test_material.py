@@ -67,6 +67,18 @@ def area_of(grid: Grid) -> Archive:
     return archive_of(np.cumsum(noise, axis=-1), grid)
 
 
+def test_a_globe_is_learnt_once_for_every_place_of_its_boxes(material: Material) -> None:
+    lesson = material.lesson()
+
+    assert len(lesson.learn.residual) == 4 * len(material.split.learn)
+    first = list(material.split.learn)
+    assert np.array_equal(lesson.learn.condition[: len(first)], material.condition[first])
+    # What is held back is what the daemon will meet.
+    assert np.array_equal(
+        lesson.held_back.residual, material.residual[list(material.split.held_back)]
+    )
+
+
 @pytest.fixture(scope="module")
 def within(shared_data: Path) -> Material:
     """British Isles, with a margin that does not end at coarse points."""

@@ -7,10 +7,12 @@ import pytest
 from scipy.io import netcdf_file
 
 from engines.errors import UsageError
+from streamer import training_set
 from streamer.domain import Grid
 from streamer.grib.manifest import Coarse, lattice
 from streamer.grib.regrid import to_coarse, to_fine
 from streamer.training_set import (
+    Making,
     interpolated_twin,
     normalisation,
     normalise,
@@ -48,6 +50,36 @@ def test_the_twin_is_what_the_daemon_makes_of_each_field() -> None:
     for state in range(2):
         small = to_coarse(fine[state, 0], GLOBE, COARSE)
         assert np.array_equal(twin[state, 0], to_fine(small, COARSE, GLOBE, BICUBIC))
+
+
+def test_a_globe_is_rolled_by_every_part_of_a_box_and_back() -> None:
+    fine = np.random.default_rng(3).standard_normal((2, 1, 181, 360), dtype=np.float32)
+    statistics = normalisation(fine, interpolated_twin(fine, GLOBE, COARSE, BICUBIC), GLOBE)
+    making = Making(GLOBE, COARSE, BICUBIC, statistics)
+
+    residual, condition = making.rolled(fine)
+
+    assert residual.shape == condition.shape == (8, 1, 181, 360)
+    (one,) = statistics
+    given_back = (condition + residual * one.residual_std) * one.fine_std + one.fine_mean
+    for by in range(4):
+        np.testing.assert_allclose(given_back[2 * by : 2 * by + 2], fine, atol=1e-4)
+        _, moved = making.pair(np.roll(fine, by, axis=-1))
+        assert np.array_equal(np.roll(condition[2 * by : 2 * by + 2], by, axis=-1), moved)
+    assert np.abs(condition[2] - condition[0]).mean() > 0.1
+
+
+@pytest.mark.parametrize(("room", "rolls"), [(9, 4), (7, 2), (4, 2), (3, 1), (1, 1)])
+def test_no_more_rolls_than_memory_is_meant_to_hold(
+    room: int, rolls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fine = np.random.default_rng(3).standard_normal((2, 1, 181, 360), dtype=np.float32)
+    statistics = normalisation(fine, interpolated_twin(fine, GLOBE, COARSE, BICUBIC), GLOBE)
+    monkeypatch.setattr(training_set, "MOST_BYTES", room * 2 * 4 * 181 * 360)
+
+    residual, _ = Making(GLOBE, COARSE, BICUBIC, statistics).rolled(fine)
+
+    assert len(residual) == rolls * 2
 
 
 def test_normalised_fields_have_mean_0_and_deviation_1_by_area() -> None:

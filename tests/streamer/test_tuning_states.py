@@ -13,6 +13,7 @@ from engines.errors import UsageError
 from streamer.archive import StateKey
 from streamer.downscale.products import physical
 from streamer.grib.manifest import read_manifest
+from streamer.skill import trial_from
 from streamer.truth_states import TruthStates
 from streamer.tuning_states import TuningDays, lesson_of, tuning_days
 
@@ -64,12 +65,33 @@ def test_a_lesson_holds_residuals_that_give_the_truth_back(bundle: Bundle) -> No
 
     lesson = lesson_of(truth, days, bundle)
 
-    assert (len(lesson.learn.residual), len(lesson.held_back.residual)) == (6, 2)
+    assert len(lesson.held_back.residual) == 2
     state = truth.read(truth.keys[6:7])[0]
     given = np.concatenate([lesson.held_back.condition[0], bundle.constants])
     found = physical(lesson.held_back.residual[:1], given, bundle)
     np.testing.assert_allclose(found[0], state, atol=1e-3)
     assert np.array_equal(lesson.learn.constants, bundle.constants)
+
+
+def test_a_globe_is_learnt_once_for_every_place_of_its_boxes(bundle: Bundle) -> None:
+    truth, days = known(bundle), TuningDays(DAYS[:3], DAYS[3:])
+
+    learn = lesson_of(truth, days, bundle).learn
+
+    # Boxes are two columns wide.
+    assert len(learn.residual) == 2 * 6
+    state = truth.read(truth.keys[:1])[0]
+    for roll in range(2):
+        of_state = slice(6 * roll, 6 * roll + 1)
+        given = np.concatenate([learn.condition[of_state][0], bundle.constants])
+        found = physical(learn.residual[of_state], given, bundle)
+        np.testing.assert_allclose(found[0], state, atol=1e-3)
+    apart = learn.condition[0] - learn.condition[6]
+    assert np.abs(apart).mean() > 0.1 * np.abs(learn.condition[0]).mean()
+    # Two columns further boxes hold the same points again.
+    rolled = np.roll(truth.read(truth.keys[:6]), 2, axis=-1)
+    again = np.roll(trial_from(truth.keys[:6], rolled, bundle).condition, -2, axis=-1)
+    np.testing.assert_allclose(again, learn.condition[:6], atol=1e-5)
 
 
 def test_a_globe_is_mirrored_only_where_all_its_constants_are_known(bundle: Bundle) -> None:

@@ -75,6 +75,43 @@ def test_every_row_counts_as_asked_however_seldom_a_tile_holds_it() -> None:
     assert counted / counted.mean() == pytest.approx(asked / asked.mean(), rel=0.06)
 
 
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_towards_its_edges_a_tile_counts_what_its_neighbours_leave(is_closed: bool) -> None:
+    pairs = replace(known_pairs(4, 0), periodic=is_closed)
+    height, width = SETTINGS.tile
+    overlap = (3, 4)
+
+    batch = Store(pairs, "cpu").draw(SETTINGS, 400, chance_of(0, 1, "cpu"), overlap)
+
+    rows, columns = batch.condition[:, 1].numpy().astype(int), batch.condition[:, 2].numpy()
+    tops, lefts = rows[:, 0, 0], columns[:, 0, 0].astype(int)
+    weights = batch.weights[:, 0].numpy()
+    # What a row counts in a tile that holds it whole.
+    whole = np.array([weights[rows[:, :, 0] == row].max() for row in range(20)])
+    shares = weights / whole[rows[:, :, :1]]
+    is_inner = (tops > 0) & (tops < 20 - height) & (lefts > 0) & (lefts < 32 - width)
+    inner = shares[is_inner][0]
+    # Of two tiles that share so many points, the one's end and the other's start add up to 1.
+    middle = height // 2, width // 2
+    assert inner[:3, middle[1]] + inner[-3:, middle[1]] == pytest.approx(np.ones(3), abs=1e-5)
+    assert inner[middle[0], :4] + inner[middle[0], -4:] == pytest.approx(np.ones(4), abs=1e-5)
+    assert inner[3:-3, 4:-4] == pytest.approx(1.0, abs=1e-5)
+    # The edge of the area is no tile's edge.
+    assert shares[tops == 0][:, 0, middle[1]] == pytest.approx(1.0, abs=1e-5)
+    assert np.all((shares[lefts == 0][:, middle[0], 0] < 0.2) == is_closed)
+
+
+def test_every_row_counts_as_asked_where_tiles_fade() -> None:
+    asked = np.linspace(1.0, 2.0, 20, dtype=np.float32)
+    store = Store(replace(known_pairs(4, 0), row_weights=asked), "cpu")
+
+    batch = store.draw(SETTINGS, 20_000, chance_of(0, 1, "cpu"), (3, 0))
+
+    rows = batch.condition[:, 1, :, 0].numpy().astype(int)
+    counted = np.bincount(rows.ravel(), weights=batch.weights[:, 0, :, 0].numpy().ravel())
+    assert counted / counted.mean() == pytest.approx(asked / asked.mean(), rel=0.06)
+
+
 def test_levels_are_drawn_from_the_stated_distribution() -> None:
     logarithms = np.log(drawn(known_pairs(4, 0), 4000).sigma.numpy())
 

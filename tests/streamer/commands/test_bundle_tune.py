@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file as load
 
 from engines.bundle import TUNED, open_manifest
 from engines.bundle_writer import rewrite
@@ -86,6 +88,33 @@ def test_the_tuned_network_joins_the_bundle_and_verifies(
     assert "## The tuned network" in (kept / "README.md").read_text()
     assert main(["bundle", "verify", str(kept), "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["networks"] == ["denoiser", "tuned"]
+
+
+def test_a_tuning_may_go_on_from_the_one_before(kept: Path, archive: Path, tmp_path: Path) -> None:
+    tune(kept, archive, tmp_path / "uk", "--again", "--keep", "--seed", "2")
+
+    before, after = open_manifest(kept), open_manifest(tmp_path / "uk")
+    assert before.calibration is not None
+    assert after.calibration is not None
+    told = after.calibration.told["tuned"]
+    assert told["before"] == before.calibration.told["tuned"]
+    assert after.of(TUNED).weights_path.read_bytes() != before.of(TUNED).weights_path.read_bytes()
+    assert after.weights_path.read_bytes() == before.weights_path.read_bytes()
+    card = (tmp_path / "uk" / "README.md").read_text()
+    assert card.count("- Tuned in") == 2
+    # A step as small as these leaves the network near the one that it began with.
+    start, first, last = (
+        np.concatenate([v.ravel() for v in load(b).values()])
+        for b in (before.weights_path, before.of(TUNED).weights_path, after.of(TUNED).weights_path)
+    )
+    assert np.abs(last - first).mean() < np.abs(last - start).mean()
+
+
+def test_only_a_tuned_network_can_be_tuned_again(
+    trained: Path, archive: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert tune(trained, archive, tmp_path / "uk", "--again") == 2
+    assert "has no network 'tuned', it has denoiser" in capfd.readouterr().err
 
 
 def test_a_network_that_breaks_a_rule_is_refused_with_the_figures(

@@ -11,7 +11,7 @@ from streamer.commands import tune_options
 def parsed(*words: str) -> TuneSettings:
     parser = argparse.ArgumentParser()
     tune_options.configure(parser)
-    return tune_options.settings(parser.parse_args(["winds", "--truth", "archive", *words]))
+    return tune_options.settings(parser.parse_args(["winds", "--truth", "archive", *words]), (0, 0))
 
 
 def test_with_nothing_said_the_settings_are_the_defaults() -> None:
