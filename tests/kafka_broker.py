@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -63,11 +64,17 @@ class Broker:
     def create(
         self, topic: str, partitions: int = 1, configs: Mapping[str, str] | None = None
     ) -> str:
-        """Make a topic, with a client that is not the one under test."""
+        """Make a topic, with a client that is not the one under test, and see it there.
+
+        The controller answers before the broker has heard of it.
+        """
         new = administration.NewTopic(topic, partitions, 1, config=dict(configs or {}))
         administrator = self.administrator()
         for future in administrator.create_topics([new]).values():
             future.result(30)
+        until = time.monotonic() + 30
+        while topic not in administrator.list_topics(timeout=10).topics:
+            assert time.monotonic() < until, f"{topic} was made and is not listed"
         return topic
 
     def administrator(self) -> administration.AdminClient:
