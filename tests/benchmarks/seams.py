@@ -19,7 +19,7 @@ from scipy import stats
 from engines.bundle import Bundle, open_manifest
 from engines.denoiser import Denoiser
 from engines.open import open_bundle
-from engines.sampler import SamplerSettings
+from engines.sampler import Sampler, calls
 from streamer.domain import Array, Field, Step
 from streamer.downscale.axes import Axis
 from streamer.downscale.condition import condition
@@ -29,6 +29,7 @@ from streamer.downscale.workload import Workload
 from streamer.grib.decode import decode
 from streamer.grib.manifest import read_manifest
 from streamer.grib.wants import Wants
+from streamer.sampling import SamplerWish
 
 #: Units of the interval that the borders of one direction make: two versions of a draw differ
 #: in strength over whole regions, so that points nearby tell the same once more.
@@ -121,7 +122,7 @@ def held_back(folder: Path, days: int = 2) -> list[Path]:
 
 
 def measure(
-    bundle: Bundle, denoiser: Denoiser, settings: SamplerSettings, steps: Sequence[Step], draws: int
+    bundle: Bundle, denoiser: Denoiser, settings: Sampler, steps: Sequence[Step], draws: int
 ) -> Ratio:
     """Draw all steps on both layouts and compare."""
     plain, shifted = (
@@ -175,15 +176,15 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="the training days, GRIB 2")
     parser.add_argument("--bundle", default="gfs-wind-4to1")
     parser.add_argument("--draws", type=int, default=2)
-    parser.add_argument("--steps", type=int, help="levels; the bundle's own by default")
+    parser.add_argument("--profile", help="of the table; by default as the daemon draws")
     chosen = parser.parse_args()
     bundle = open_manifest(chosen.bundle)
-    settings = bundle.sampler
-    if chosen.steps:
-        settings = SamplerSettings(chosen.steps, settings.sigma_min, settings.sigma_max)
+    way = SamplerWish(profile=chosen.profile).chosen(bundle)
+    bundle = bundle.of(way.network)
     steps = read_steps(held_back(chosen.folder), bundle)
-    found = measure(bundle, open_bundle(bundle), settings, steps, chosen.draws)
-    print(f"{len(steps)} states, {chosen.draws} draws, {settings.steps} levels: ratio {found}")
+    found = measure(bundle, open_bundle(bundle), way.sampler, steps, chosen.draws)
+    made = calls(way.sampler, bundle.preconditioning.kind)
+    print(f"{len(steps)} states, {chosen.draws} draws, {made} calls: ratio {found}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Borders between tiles cannot be told from the sea around them."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from engines.bundle import open_manifest, shipped_names
 from engines.open import open_bundle
 from streamer.domain import Array
 from streamer.downscale.tiles import Layout, cut, stitch
+from streamer.sampling import SamplerChoice
 from tests.benchmarks.seams import compare, held_back, layouts, measure, read_steps
 from tests.conftest import skip_at_a_desk
 from tests.streamer.downscale.small import bundle_of
@@ -69,10 +69,11 @@ def test_the_wind_bundle_leaves_no_seams_on_a_day_that_it_never_saw(shared_data:
     bundle = open_manifest(BUNDLE)
     # Two states of the eight, far apart, so that the test is short.
     paths = held_back(shared_data / "gfs-wind-1deg" / "train")[1::4]
-    # Few levels for the same reason; the whole figure is `tests.benchmarks.seams`'.
-    settings = replace(bundle.sampler, steps=6, sigma_max=min(bundle.sampler.sigma_max, 10.0))
+    # As the daemon draws where nothing is said; the whole figure is `tests.benchmarks.seams`'.
+    way = SamplerChoice().chosen(bundle)
+    bundle = bundle.of(way.network)
 
-    found = measure(bundle, open_bundle(bundle), settings, read_steps(paths, bundle), draws=1)
+    found = measure(bundle, open_bundle(bundle), way.sampler, read_steps(paths, bundle), draws=1)
 
     assert found.is_seamless, f"ratio {found}"
     # Versions of a draw that differ are smoothed where they are blended; more would be seen.
