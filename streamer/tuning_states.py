@@ -8,6 +8,7 @@ from engines.bundle import Bundle
 from engines.errors import UsageError
 from engines.training.pairs_file import Lesson, material_of
 from engines.training.settings import Pairs
+from streamer.domain import Grid
 from streamer.grib.manifest import read_manifest
 from streamer.material import by_area, mirror
 from streamer.training_set import Making, Pair, most_states
@@ -62,12 +63,13 @@ def lesson_of(truth: TruthStates, days: TuningDays, bundle: Bundle) -> Lesson:
     most = most_states(len(bundle.channels), manifest.grid)
     known, held = (truth.read(truth.on(part, most)) for part in (days.learn, days.held_back))
     made = Making(manifest.grid, manifest.coarse, manifest.interpolation, bundle.normalisation)
-    learn, held_back = _pairs(bundle, made.rolled(known)), _pairs(bundle, made.pair(held))
+    learn, held_back = (
+        _pairs(bundle, manifest.grid, pair) for pair in (made.rolled(known), made.pair(held))
+    )
     return Lesson(learn, held_back, material_of(learn, held_back))
 
 
-def _pairs(bundle: Bundle, pair: Pair) -> Pairs:
-    grid = read_manifest(bundle.grib).grid
+def _pairs(bundle: Bundle, grid: Grid, pair: Pair) -> Pairs:
     is_known = all(name in MIRRORED for name in bundle.constant_names)
     turned = mirror(bundle.channels, bundle.normalisation, bundle.constant_names, grid)
     residual, condition = pair

@@ -178,8 +178,9 @@ def _shares(first: Tensor, size: int, length: int | None, overlap: int) -> Tenso
     """
     at = torch.arange(size, device=first.device) + 0.5
     rising = (0.5 * math.pi * (at / overlap).clamp(max=1.0)).sin().square()
-    starts = (first == (-1 if length is None else 0))[:, None]
-    ends = (first == (-1 if length is None else length - size))[:, None]
+    if length is None:
+        return (rising * rising.flip(0)).expand(len(first), size)
+    starts, ends = (first == 0)[:, None], (first == length - size)[:, None]
     return torch.where(starts, 1.0, rising) * torch.where(ends, 1.0, rising.flip(0))
 
 
